@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 use resolvent::field::{Case, EdgeOptions, EdgePredictor, Prompts, edges, edges_into, edges_of_prompts};
 use resolvent::model::{Run, RunOptions, path_sites};
 use resolvent::{Labelled, Place};
-use resolvent_report::strongest_edges;
+use resolvent_report::{strongest_edges, strongest_edges_by_token};
 
 use crate::Failure;
 use crate::graph::GraphArgs;
 use crate::observable::RequiredObservable;
 use crate::options::{CorruptedArgs, ModelArgs, PromptArgs, parse_place};
-use crate::output::{OutputArgs, checks, label};
-use crate::prompts::Outcome;
+use crate::output::{OutputArgs, checks, label, labels};
+use crate::prompts::{Outcome, from_end};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Patch every edge too, and compare
     #[arg(long)]
     exact: bool,
+    /// Also the scores, and with --exact the effects, of each edge at each token alone; the table shows the strongest
+    #[arg(long)]
+    by_token: bool,
     /// Random displacements of the same norms that are patched along every edge, as a control of the exact effects
     #[arg(long, value_name = "N", default_value_t = 0, requires = "exact")]
     random: usize,
@@ -38,7 +41,7 @@ pub(crate) struct Args {
     seed: u64,
     /// Only edges into the residual stream at this place, from every head and MLP below it, to first order and exactly
     #[arg(long, value_name = "L,T", allow_hyphen_values = true,
-          conflicts_with_all = ["predictors", "exact", "prompts", "graph"])]
+          conflicts_with_all = ["predictors", "exact", "by_token", "prompts", "graph"])]
     into: Option<String>,
     /// Other prompts of the file whose displacements are a control of each score
     #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts")]
@@ -67,6 +70,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         predictors: args.predictors.clone(),
         steps: args.steps,
         exact: args.exact,
+        by_token: args.by_token,
         controls: args.controls,
         random: args.random,
         seed: args.seed,
@@ -78,8 +82,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         if let Outcome::Whole(result) = &result {
             args.graph.write(result)?;
         }
-        return cases
-            .finish(output, result, &[], &|result| table(&Prompts::averaged(result), args.top, "mean over prompts"));
+        return cases.finish(output, result, &[], &|result| {
+            table(&Prompts::averaged(result), &[], args.top, "mean over prompts")
+        });
     }
     let (observable, prompts) = args.corrupted.with(&model, &args.prompt, &args.observable)?;
     let runs = model.run_all(&prompts, &RunOptions { sites, ..RunOptions::default() })?;
@@ -97,7 +102,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);
         let (from, to) = (value("corrupted_value"), value("clean_value"));
         let on = format!("J = {}: corrupted {from:.4}, clean {to:.4}", args.observable.title());
-        format!("{}{}{}", table(&result, args.top, &on), agreements(&result), checks(&result))
+        let labels = labels(&runs[1]);
+        format!("{}{}{}", table(&result, &labels, args.top, &on), agreements(&result), checks(&result))
     })
 }
 
@@ -136,21 +142,31 @@ fn writers(result: &Labelled, run: &Run, place: Place, count: usize) -> String {
     text
 }
 
-/// Formats the strongest edges.
-fn table(result: &Labelled, count: usize, on: &str) -> String {
+/// Formats the strongest edges: at a token, if the result has values by token. `labels` are the texts of the tokens; without any,
+/// tokens count from the end.
+fn table(result: &Labelled, labels: &[String], count: usize, on: &str) -> String {
     let number = result.array("edges").map_or(0, |edges| edges.axes[0].1);
-    let title = format!("strongest {} of {number} edges; {on}", count.min(number));
-    strongest_edges(&title, result, count).map_or_else(String::new, |table| format!("{}\n", table.text()))
+    let table = match result.array(EdgePredictor::FirstOrder.by_token()) {
+        Some(by_token) => {
+            let (all, tokens) = (by_token.data.len(), by_token.axes[1].1);
+            let title = format!("strongest {} of {number} edges at {tokens} tokens; {on}", count.min(all));
+            let labels = if labels.is_empty() { from_end(tokens) } else { labels.to_vec() };
+            strongest_edges_by_token(&title, result, &labels, count)
+        }
+        None => strongest_edges(&format!("strongest {} of {number} edges; {on}", count.min(number)), result, count),
+    };
+    table.map_or_else(String::new, |table| format!("{}\n", table.text()))
 }
 
 /// Formats how well each prediction agrees with the patches, and what these cost.
 fn agreements(result: &Labelled) -> String {
     let mut text = String::new();
-    for predictor in EdgePredictor::ALL {
-        if let Some(agreement) = result.metadata.get(&format!("agreement.{predictor}")) {
-            text.push_str(&format!("{:<22} {agreement}\n", predictor.name()));
+    let names = EdgePredictor::ALL.map(|predictor| [predictor.name(), predictor.by_token()]).into_iter().flatten();
+    for name in names {
+        if let Some(agreement) = result.metadata.get(&format!("agreement.{name}")) {
+            text.push_str(&format!("{:<22} {agreement}\n", name.replace("_by_token", ", by token")));
         }
-        if let Some(top) = result.metadata.get(&format!("top.{predictor}")) {
+        if let Some(top) = result.metadata.get(&format!("top.{name}")) {
             text.push_str(&format!("{:<22} share of the strongest edges found, {top}\n", ""));
         }
     }
@@ -160,8 +176,10 @@ fn agreements(result: &Labelled) -> String {
             "{name:<22} sums from each site are the effects of moving it, to {error} of the largest\n"
         ));
     }
-    if let Some(cost) = result.metadata.get("sweep_cost") {
-        text.push_str(&format!("all patches run: cost {cost} forward passes\n"));
+    for (key, of) in [("sweep_cost", ""), ("sweep_cost_by_token", " at single tokens")] {
+        if let Some(cost) = result.metadata.get(key) {
+            text.push_str(&format!("all patches{of} run: cost {cost} forward passes\n"));
+        }
     }
     text
 }

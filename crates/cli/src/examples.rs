@@ -128,10 +128,16 @@ pub(crate) const EXAMPLES: &[(&str, &[Example])] = &[
     ),
     (
         "edges",
-        &[(
-            r#"edges "The capital of France is" --corrupted "The capital of Italy is" --target " Paris" --exact"#,
-            "every edge, predicted and patched",
-        )],
+        &[
+            (
+                r#"edges "The capital of France is" --corrupted "The capital of Italy is" --target " Paris" --exact"#,
+                "every edge, predicted and patched",
+            ),
+            (
+                r#"edges "The capital of France is" --corrupted "The capital of Italy is" --target " Paris" --by-token --plot edges.svg"#,
+                "scores at each token, and a graph of nodes by layer and position",
+            ),
+        ],
     ),
     (
         "circuit",

@@ -19,6 +19,7 @@
 //! `integrated_activations` at each step of each site: the embedding, the attention and the MLP of each block.
 
 mod averaged;
+mod by_token;
 mod into;
 mod path;
 mod predictor;
@@ -26,8 +27,7 @@ mod scores;
 
 use resolvent_engine::counted;
 use resolvent_model::{
-    Edge, Mode, Outputs, Reader, Site, Sizes, Writer, captures, edge_values, ends_at_logits, outputs_of,
-    reader_gradients,
+    Edge, Mode, Outputs, Reader, Site, Writer, captures, edge_values, ends_at_logits, outputs_of, reader_gradients,
 };
 
 use crate::case::Case;
@@ -56,6 +56,8 @@ pub struct EdgeOptions {
     pub steps: usize,
     /// Whether every edge is patched too.
     pub exact: bool,
+    /// Whether scores, and exact effects, are also those of each edge at each token alone.
+    pub by_token: bool,
     /// Number of other prompts of the set whose displacements are controls, for [`crate::edges_of_prompts`]; 0 for
     /// none.
     pub controls: usize,
@@ -67,7 +69,7 @@ pub struct EdgeOptions {
 
 impl Default for EdgeOptions {
     fn default() -> Self {
-        Self { predictors: Vec::new(), steps: 8, exact: false, controls: 0, random: 0, seed: 0 }
+        Self { predictors: Vec::new(), steps: 8, exact: false, by_token: false, controls: 0, random: 0, seed: 0 }
     }
 }
 
@@ -81,10 +83,13 @@ const TOP: [usize; 3] = [10, 50, 200];
 ///
 /// Both runs must have been prepared for [`path_sites`](resolvent_model::path_sites).
 ///
-/// Arrays: `edges [E, 2]` (indices of writer and reader), `first_order [E]`, `integrated [E]`, `integrated_activations
-/// [E]`, `relp [E]`, `exact [E]`, `random [E]`, `random_exact [E]`, `clean_value [1]` and `corrupted_value [1]`.
-/// `random` and `random_exact` are controls of `first_order` and `exact`: root mean squares over displacements of the
-/// same norms in random directions, of all directions and of [`EdgeOptions::random`] ones.
+/// Arrays: `edges [E, 2]` (indices of writer and reader), `first_order [E]`, `integrated [E]`,
+/// `integrated_activations [E]`, `relp [E]`, `exact [E]`, `random [E]`, `random_exact [E]`, `clean_value [1]` and
+/// `corrupted_value [1]`. `random` and `random_exact` are controls of `first_order` and `exact`: root mean squares over displacements of the same norms in
+/// random directions, of all directions and of [`EdgeOptions::random`] ones. With [`EdgeOptions::by_token`], the same
+/// of each edge at each token alone: `first_order_by_token [E, T]`, likewise `integrated_by_token`,
+/// `integrated_activations_by_token`, `relp_by_token`, `random_by_token` and `exact_by_token`. Predictions of an edge
+/// are the sums of these over tokens; exact effects need not be.
 ///
 /// The metadata name the `writers` and `readers`, separated by commas, and have `agreement.NAME` and `top.NAME` of each
 /// prediction with the exact effects. `integration_error` is the largest distance between the sum of
@@ -93,7 +98,8 @@ const TOP: [usize; 3] = [10, 50, 200];
 /// Certificates: the first-order edges into each reader add up to the first-order effect of what it reads
 /// (`into_readers`); those from each writer add up to the first-order effect of its output (`from_writers`), and so do
 /// those from each site in a run between (`from_sites`); three edges agree with patches of the same edges by edits of
-/// single runs (`alone`); the adjoint identity.
+/// single runs (`alone`, `alone_by_token`); the adjoint identity. By token, the first two sums hold at each token, and
+/// the scores of each edge add up to its own (`over_tokens`).
 ///
 /// # Errors
 /// Runs that do not pair or were not prepared, edits in the corrupted run, an observable that reads the field below the
@@ -117,7 +123,8 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
     }
     let [clean_outputs, displacement] = displacement(case)?;
     let edges = Edge::all(model.architecture());
-    let scores = Scores { sizes: &sizes, edges: &edges, displacement: &displacement.data };
+    let by_token = options.by_token;
+    let scores = Scores { sizes: &sizes, edges: &edges, displacement: &displacement.data, by_token };
     let gradients = reader_gradients(Mode::Exact, &[case.reading()])?.remove(0);
     let first_order = scores.of(&gradients);
     let chi = Sensitivities::new(run, case.observable)?;
@@ -139,30 +146,31 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
     let [clean, corrupted] = both_values([case.clean, run], case.observable)?;
     let axis = [("edge", edges.len())];
     let mut result = with_edges(case.named("edges").note(noise::NAME, format!("{floor:e}")), model, &edges);
-    for (predictor, predicted) in &predictions {
-        result = result.with(predictor.name(), &axis, narrow(predicted));
+    let whole: Vec<(EdgePredictor, Vec<f32>)> =
+        predictions.iter().map(|(predictor, each)| (*predictor, narrow(&scores.summed(each)))).collect();
+    for (predictor, predicted) in &whole {
+        result = result.with(predictor.name(), &axis, predicted.clone());
     }
-    result = result.with("random", &axis, narrow(&scores.random(&gradients)));
+    let random = scores.random(&gradients);
+    let roots = scores.summed(&random).into_iter().map(|square| square.sqrt() as f32);
+    result = result.with("random", &axis, roots.collect());
     if !others.is_empty() {
         result = result.with("other_prompts", &axis, narrow(&other_prompts(&scores, others, &gradients)?));
     }
     if let Some((sums, error)) = activations {
         result = result.note("integration_error", format!("{error:.1e}")).certify(sums)?;
     }
-    let into = into_readers(case, &edges, &gradients, &predictions[0].1)?;
-    let from = from_writers(&sizes, &chi, &displacement, (&edges, &predictions[0].1));
+    if by_token {
+        result = by_token::with_scores(result, &scores, &predictions, (&gradients, &random))?;
+    }
+    let into = into_readers(case, &scores, &gradients, &predictions[0].1)?;
+    let from = from_writers(&scores, &chi, &displacement, &predictions[0].1);
     if options.exact {
         let (values, work) = counted(|| edge_values(run, &displacement.data, &edges, case.observable));
         let values = values?;
         let exact: Vec<f32> = values.iter().map(|value| (value - corrupted) as f32).collect();
-        for (predictor, predicted) in &predictions {
-            let pairs = Pairs::above(&narrow(predicted), &exact, floor);
-            let top = TOP.iter().filter(|k| **k <= pairs.len());
-            let top: Vec<String> = top.map(|&k| format!("{k}: {:.2}", pairs.top_overlap(k))).collect();
-            result = result.note(&format!("agreement.{predictor}"), pairs.agreement().to_string());
-            if !top.is_empty() {
-                result = result.note(&format!("top.{predictor}"), top.join(", "));
-            }
+        for (predictor, predicted) in &whole {
+            result = agreeing(result, predictor.name(), (predicted, &exact), floor);
         }
         result = result
             .note("sweep_cost", format!("{:.1}", work.flops / pass(case)?))
@@ -172,6 +180,10 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
             let control = random_exact(case, &scores, corrupted, (options.random, options.seed))?;
             result = result.with("random_exact", &axis, narrow(&control));
         }
+        if by_token {
+            let outputs = [&clean_outputs, &displacement];
+            result = by_token::with_exact(result, (case, &edges, corrupted), outputs, (&predictions, floor))?;
+        }
     }
     result
         .with("clean_value", &[("value", 1)], vec![clean as f32])
@@ -179,6 +191,15 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
         .certify(into)?
         .certify(from)?
         .certify(adjoint(&run.linearize(Mode::Exact), 1)?)
+}
+
+/// Adds how well a prediction agrees with the exact effects, and which share of the strongest edges it finds.
+fn agreeing(result: Labelled, name: &str, (predicted, exact): (&[f32], &[f32]), floor: f64) -> Labelled {
+    let pairs = Pairs::above(predicted, exact, floor);
+    let top = TOP.iter().filter(|k| **k <= pairs.len());
+    let top: Vec<String> = top.map(|&k| format!("{k}: {:.2}", pairs.top_overlap(k))).collect();
+    let result = result.note(&format!("agreement.{name}"), pairs.agreement().to_string());
+    if top.is_empty() { result } else { result.note(&format!("top.{name}"), top.join(", ")) }
 }
 
 /// Returns the clean outputs of all writers, and these minus the corrupted ones.
@@ -201,7 +222,7 @@ fn other_prompts(scores: &Scores<'_>, others: &[Case<'_>], gradients: &[f32]) ->
         let [_, moved] = displacement(other)?;
         let moved = last_rows(&moved.data, [moved.tokens, scores.tokens()], moved.d);
         let moved = scores.matched(moved);
-        let each = Scores { displacement: &moved, ..*scores }.of(gradients);
+        let each = Scores { displacement: &moved, by_token: false, ..*scores }.of(gradients);
         squares.iter_mut().zip(each).for_each(|(sum, x)| *sum += x * x / others.len() as f64);
     }
     Ok(squares.into_iter().map(f64::sqrt).collect())
@@ -219,8 +240,9 @@ fn random_exact(case: &Case<'_>, scores: &Scores<'_>, value: f64, (count, seed):
     Ok(squares.into_iter().map(f64::sqrt).collect())
 }
 
-/// Checks that the edges into each reader add up to `<g, h_clean - h_corrupted>`, where h is what it reads.
-fn into_readers(case: &Case<'_>, edges: &[Edge], gradients: &[f32], scores: &[f64]) -> Result<Certificate> {
+/// Checks that the edges into each reader add up to `<g, h_clean - h_corrupted>`, where h is what it reads: summed over
+/// tokens, or at each token.
+fn into_readers(case: &Case<'_>, scores: &Scores<'_>, gradients: &[f32], found: &[f64]) -> Result<Certificate> {
     let model = case.corrupted.model();
     let (sizes, site) = (model.sizes(), |reader: Reader| reader.input(model.architecture()));
     let readers = Reader::all(sizes);
@@ -228,37 +250,42 @@ fn into_readers(case: &Case<'_>, edges: &[Edge], gradients: &[f32], scores: &[f6
     sites.sort();
     sites.dedup();
     let both = captures(&[(case.clean, &sites), (case.corrupted, &sites)])?;
-    let size = case.corrupted.tokens().len() * sizes.d;
+    let (size, parts) = (case.corrupted.tokens().len() * sizes.d, scores.parts());
+    let mut sums = vec![0.0; readers.len() * parts];
+    for (edge, each) in scores.edges.iter().zip(found.chunks(parts)) {
+        let of_reader = &mut sums[edge.reader.index(sizes) * parts..][..parts];
+        of_reader.iter_mut().zip(each).for_each(|(sum, x)| *sum += x);
+    }
     let mut worst = 0.0;
-    for (n, &reader) in readers.iter().enumerate() {
+    for ((&reader, sums), g) in readers.iter().zip(sums.chunks(parts)).zip(gradients.chunks(size)) {
         let at = sites.binary_search(&site(reader)).unwrap_or_default();
         let moved: Vec<f32> = both[0][at].iter().zip(&both[1][at]).map(|(a, b)| a - b).collect();
-        let g = &gradients[n * size..][..size];
-        let sum: f64 = edges.iter().zip(scores).filter(|(edge, _)| edge.reader == reader).map(|(_, s)| s).sum();
-        let scale = (norm(g) * norm(&moved)).max(f64::MIN_POSITIVE);
-        worst = worse(worst, (sum - dot(g, &moved)).abs() / scale);
+        worst = worse(worst, apart(sums, [g, &moved]));
     }
     Ok(Certificate::new("into_readers", worst, SUMS))
 }
 
-/// Checks that the edges from each writer add up to `<dJ/dw, d>`. The derivative by its output comes from the backward
-/// pass of the whole model.
-fn from_writers(
-    sizes: &Sizes,
-    chi: &Sensitivities,
-    displacement: &Outputs,
-    (edges, scores): (&[Edge], &[f64]),
-) -> Certificate {
-    let writers = Writer::all(sizes);
-    let mut sums = vec![0.0; writers.len()];
-    edges.iter().zip(scores).for_each(|(edge, score)| sums[edge.writer.index(sizes)] += score);
-    let mut worst = 0.0;
-    for (&writer, sum) in writers.iter().zip(sums) {
-        let (chi, moved) = (chi.by(writer), displacement.get(writer, sizes));
-        let scale = (norm(chi) * norm(moved)).max(f64::MIN_POSITIVE);
-        worst = worse(worst, (sum - dot(chi, moved)).abs() / scale);
+/// Checks that the edges from each writer add up to `<dJ/dw, d>`: summed over tokens, or at each token. The derivative
+/// by its output comes from the backward pass of the whole model.
+fn from_writers(scores: &Scores<'_>, chi: &Sensitivities, displacement: &Outputs, found: &[f64]) -> Certificate {
+    let (writers, parts) = (Writer::all(scores.sizes), scores.parts());
+    let mut sums = vec![0.0; writers.len() * parts];
+    for (edge, each) in scores.edges.iter().zip(found.chunks(parts)) {
+        let of_writer = &mut sums[edge.writer.index(scores.sizes) * parts..][..parts];
+        of_writer.iter_mut().zip(each).for_each(|(sum, x)| *sum += x);
     }
+    let each = writers.iter().zip(sums.chunks(parts));
+    let worst = each.fold(0.0, |worst, (&writer, sums)| {
+        worse(worst, apart(sums, [chi.by(writer), displacement.get(writer, scores.sizes)]))
+    });
     Certificate::new("from_writers", worst, SUMS)
+}
+
+/// Returns the largest distance of sums from the products of the parts of two rows `[T, d]`, over the norms of both.
+fn apart(sums: &[f64], [a, b]: [&[f32]; 2]) -> f64 {
+    let (part, scale) = (a.len() / sums.len(), (norm(a) * norm(b)).max(f64::MIN_POSITIVE));
+    let products = a.chunks(part).zip(b.chunks(part)).map(|(a, b)| dot(a, b));
+    products.zip(sums).fold(0.0, |worst, (product, sum)| worse(worst, (product - sum).abs() / scale))
 }
 
 /// Compares three exact effects with patches of the same edges by edits of single runs.

@@ -26,15 +26,18 @@ impl PyModel {
     ///
     /// `predictors` are `integrated` (with `steps` runs between the prompts), `integrated_activations` (with `steps`
     /// runs for each MLP and each block's heads) and `relp`, beside first order. `exact` patches every edge too, and
-    /// with `random` so many random displacements of the same norms, as a control.
+    /// with `random` so many random displacements of the same norms, as a control. `by_token` adds all of this for each
+    /// edge at each token alone.
     ///
     /// Arrays: `edges` [E, 2], indices into the comma-separated names `writers` and `readers` of the metadata;
     /// `first_order`, `integrated`, `integrated_activations`, `relp`, `exact`, `random`, `random_exact` [E];
-    /// `clean_value`, `corrupted_value` [1].
+    /// `clean_value`,
+    /// `corrupted_value` [1]; with `by_token` those but `random_exact` also as `first_order_by_token` [E, T] and so on.
     #[pyo3(
         signature = (clean, corrupted, observable, *, predictors = Many::default(), steps = 8, exact = false,
-            random = 0, seed = 0),
-        text_signature = "($self, clean, corrupted, observable, *, predictors=(), steps=8, exact=False, random=0, seed=0)"
+            random = 0, seed = 0, by_token = false),
+        text_signature = "($self, clean, corrupted, observable, *, predictors=(), steps=8, exact=False, random=0, \
+            seed=0, by_token=False)"
     )]
     fn edges(
         &self,
@@ -47,6 +50,7 @@ impl PyModel {
         exact: bool,
         random: i64,
         seed: i64,
+        by_token: bool,
     ) -> Result<PyResultOf> {
         let predictors = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<EdgePredictor>>>()?;
         let sites = path_sites(self.model.sizes());
@@ -55,7 +59,7 @@ impl PyModel {
         let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title());
         let (steps, random, seed) = (count("steps", steps)?, count("random", random)?, count("seed", seed)?);
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
-        let options = EdgeOptions { predictors, steps, exact, controls: 0, random, seed };
+        let options = EdgeOptions { predictors, steps, exact, by_token, controls: 0, random, seed };
         let result = detached(py, |_| resolvent::field::edges(&case, &options))?;
         PyResultOf::new(py, result, Some(&corrupted), Some(&title))
     }

@@ -266,8 +266,9 @@ impl PyPrompts {
     /// Edges of each pair; arrays as those of `Model.edges`, with an axis `prompt`. `controls` other pairs give
     /// `other_prompts` [P, E]: the scores of their displacements, at the same norms (root mean square).
     #[pyo3(
-        signature = (*, predictors = Many::default(), steps = 8, exact = false, controls = 0, random = 0, seed = 0),
-        text_signature = "($self, *, predictors=(), steps=8, exact=False, controls=0, random=0, seed=0)"
+        signature = (*, predictors = Many::default(), steps = 8, exact = false, controls = 0, random = 0, seed = 0,
+            by_token = false),
+        text_signature = "($self, *, predictors=(), steps=8, exact=False, controls=0, random=0, seed=0, by_token=False)"
     )]
     fn edges(
         &self,
@@ -278,11 +279,12 @@ impl PyPrompts {
         controls: i64,
         random: i64,
         seed: i64,
+        by_token: bool,
     ) -> Result<PyResultOf> {
         let predictors = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<EdgePredictor>>>()?;
         let (steps, controls) = (count("steps", steps)?, count("controls", controls)?);
         let (random, seed) = (count("random", random)?, count("seed", seed)?);
-        let options = EdgeOptions { predictors, steps, exact, controls, random, seed };
+        let options = EdgeOptions { predictors, steps, exact, by_token, controls, random, seed };
         self.each(py, |model, cases, progress| edges_of_prompts(model, (cases, &self.cases), &options, progress))
     }
 

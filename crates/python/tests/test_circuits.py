@@ -31,6 +31,21 @@ def test_edges_predicted_and_exact(model):
         model.edges(CLEAN, CORRUPTED, J, predictors=["curvature"])
 
 
+def test_edges_at_each_token(model):
+    result = model.edges(CLEAN, CORRUPTED, J, predictors=["relp"], exact=True, by_token=True)
+    tokens = len(model.to_tokens(CLEAN))
+    for name in ("first_order", "relp", "random", "exact"):
+        assert result[name + "_by_token"].shape == (110, tokens)
+    for name in ("first_order", "relp"):
+        assert np.allclose(result[name + "_by_token"].sum(axis=1), result[name], atol=1e-4)
+    # Before the first token that differs, nothing moves.
+    assert (result["exact_by_token"][:, :9] == 0).all() and np.abs(result["exact_by_token"]).max() > 0
+    prompts = model.prompts([{"clean": CLEAN, "corrupted": CORRUPTED}], observable=J)
+    many = prompts.edges(by_token=True)["first_order_by_token"]
+    assert np.allclose(many[0], result["first_order_by_token"], atol=1e-4)
+    assert "first_order_by_token" not in prompts.edges().arrays
+
+
 def test_paths_between_chosen_nodes(model):
     exact = model.edges(CLEAN, CORRUPTED, J, exact=True)
     writers, readers = (exact.metadata[key].split(",") for key in ("writers", "readers"))

@@ -8,7 +8,7 @@ use crate::axis::number::minus;
 use crate::{Cell, Table};
 
 /// Predictions of edges, the exact effects and the controls, in the order of columns.
-const COLUMNS: [(&str, &str); 9] = [
+pub(crate) const COLUMNS: [(&str, &str); 9] = [
     ("first_order", "first order"),
     ("integrated", "integrated"),
     ("integrated_activations", "by activations"),
@@ -53,6 +53,15 @@ impl<'a> Edges<'a> {
         let name = self.names(edge).1;
         let (name, port) = name.split_once('<').unwrap_or((name, ""));
         (Node { name }, port.trim_end_matches('>'))
+    }
+
+    /// Returns how many heads share the keys and values of one key and value head.
+    pub(crate) fn shared(&self) -> usize {
+        let count = |port: &str| {
+            let ends = |name: &&&str| head(name.split('<').next().unwrap_or(name)).is_some_and(|(block, _)| block == 0);
+            self.readers.iter().filter(ends).filter(|name| name.ends_with(port)).count().max(1)
+        };
+        (count("<q>") / count("<v>")).max(1)
     }
 
     /// Returns the nodes at the ends of some edges, in their order.
@@ -133,7 +142,8 @@ pub(crate) fn head(name: &str) -> Option<(usize, usize)> {
     Some((block.parse().ok()?, head.parse().ok()?))
 }
 
-fn strongest(values: &[f32], count: usize) -> Vec<usize> {
+/// Returns the indices of the `count` largest values, in descending order of size. Zeros and NaN are left out.
+pub(crate) fn strongest(values: &[f32], count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..values.len()).filter(|&i| values[i].abs() > 0.0).collect();
     order.sort_by(|&a, &b| values[b].abs().total_cmp(&values[a].abs()));
     order.truncate(count);

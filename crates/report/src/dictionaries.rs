@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use crate::scene::token;
+use crate::tokens::token_of;
 use crate::{Cell, Table};
 
 /// Returns a table of the features of a result, of the error beside them, and of the token where each acts most; `None`
@@ -20,7 +20,7 @@ pub fn strongest_features(title: &str, result: &Labelled, labels: &[String]) -> 
     let row = |table: Table, (n, id): (usize, &f32)| {
         let each = &by_token.data[n * tokens..][..tokens];
         let at = (0..tokens).max_by(|&a, &b| each[a].abs().total_cmp(&each[b].abs())).unwrap_or(0);
-        let place = labels.get(at).map_or_else(|| at.to_string(), |text| token(at, text));
+        let place = token_of(result, labels, at);
         let numbers = [Some(first[n]), Some(random[n]), exact.map(|exact| exact[n])].into_iter().flatten();
         let kernel = kernel.map(|kernel| Cell::from(format!("{:.3}", kernel[n])));
         let last = kernel.into_iter().chain([Cell::from(place)]);

@@ -18,6 +18,7 @@ mod axis;
 mod circuits;
 mod colour;
 mod dictionaries;
+mod edges_by_token;
 mod error;
 mod figure;
 mod figures;
@@ -30,11 +31,13 @@ mod scene;
 mod study;
 mod subspace;
 pub mod terminal;
+mod tokens;
 
 pub use axis::Axis;
 pub use circuits::{circuit_sizes, strongest_edges, strongest_neurons, strongest_writers};
 pub use colour::Map;
 pub use dictionaries::strongest_features;
+pub use edges_by_token::strongest_edges_by_token;
 pub use error::{Error, Result};
 pub use figure::{
     Bars, Category, Cell, Estimate, Figure, Graph, GraphEdge, GraphNode, Grid, Heatmap, Lines, Point, Reference,

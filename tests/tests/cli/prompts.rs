@@ -43,6 +43,7 @@ fn every_analysis_takes_many_prompts() {
         ("green --source 0,1", "norm", "prompt,level,token"),
         ("invert --goal 0.1 --from=-1,-1", "achieved", "prompt,goal"),
     ] {
+        ("edges --by-token --exact", "exact_by_token", "prompt,edge,token"),
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (stdout, stderr, result) = analysed(command, &folder);
         assert!(stdout.starts_with("8 prompts, 2 left out; tokens from the end"), "{command}: {stdout}");

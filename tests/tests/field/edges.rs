@@ -76,12 +76,16 @@ pub(super) fn patched(twin: &Twin, reader: Reader, rows: Vec<Vec<f32>>, j: &Obse
 /// Returns the derivative of J along the displacement of one edge in the corrupted run under `edits`, by two runs on
 /// dual numbers.
 pub(super) fn first_order(twin: &Twin, edge: Edge, edits: &[Edit], j: &Observable) -> f64 {
+    along(twin, (edge.reader, moved(twin, edge.writer)), edits, j)
+}
+
+/// Returns the derivative of J along `rows` in what a reader reads.
+pub(super) fn along(twin: &Twin, (reader, rows): (Reader, Vec<Vec<f32>>), edits: &[Edit], j: &Observable) -> f64 {
     let sources = |site: Site, rows: Vec<Vec<f32>>| -> Vec<Source> {
         rows.into_iter().enumerate().map(|(token, vector)| Source { site, token, vector }).collect()
     };
-    let along = sources(input(edge.reader, twin.config.n_layer), moved(twin, edge.writer));
-    let trace = twin.tangent(&CORRUPTED, edits, &along);
-    let Some(site) = edge.reader.output() else { return observed::read(j, &trace).tangent };
+    let trace = twin.tangent(&CORRUPTED, edits, &sources(input(reader, twin.config.n_layer), rows));
+    let Some(site) = reader.output() else { return observed::read(j, &trace).tangent };
     let out: Vec<f32> = tangents(&twin.capture_of(&trace, site)).into_iter().map(|x| x as f32).collect();
     let rows = out.chunks(out.len() / CLEAN.len()).map(<[f32]>::to_vec).collect();
     observed::read(j, &twin.tangent(&CORRUPTED, edits, &sources(site, rows))).tangent

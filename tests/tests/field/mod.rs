@@ -7,6 +7,7 @@ mod conditioning;
 mod controls;
 mod edges;
 mod edges_between;
+mod edges_by_token;
 mod edges_into;
 mod features;
 mod flow;

@@ -12,7 +12,7 @@ use crate::error::Result;
 
 /// Returns the scores with the mean derivative over runs whose embeddings lie between those of both prompts.
 pub(super) fn along_inputs(case: &Case<'_>, scores: &Scores<'_>, steps: usize) -> Result<Vec<f64>> {
-    let mut sums = vec![0.0; scores.edges.len()];
+    let mut sums = vec![0.0; scores.len()];
     let sites = path_sites(case.corrupted.model().sizes());
     let case = [*case];
     let between = Between::embeddings(&case)?;
@@ -44,7 +44,8 @@ pub(super) fn along_activations(case: &Case<'_>, scores: &Scores<'_>, steps: usi
     sites.dedup();
     let prepared = path_sites(&sizes);
     let of_case = [*case];
-    let (mut all, mut adds_up) = (vec![0.0; scores.edges.len()], 0.0);
+    let parts = scores.parts();
+    let (mut all, mut adds_up) = (vec![0.0; scores.len()], 0.0);
     let (mut of_sites, mut whole) = (Vec::with_capacity(sites.len()), vec![Vec::new()]);
     for &site in &sites {
         let from = |n: &usize| scores.edges[*n].writer.site() == site;
@@ -62,9 +63,11 @@ pub(super) fn along_activations(case: &Case<'_>, scores: &Scores<'_>, steps: usi
                 let scale = (norm(&chi) * norm(&written)).max(f64::MIN_POSITIVE);
                 adds_up = worse(adds_up, (each.iter().sum::<f64>() - dot(&chi, &written)).abs() / scale);
             }
-            own.iter().zip(&each).for_each(|(&n, x)| all[n] += x / steps as f64);
+            for (&n, each) in own.iter().zip(each.chunks(parts)) {
+                all[n * parts..][..parts].iter_mut().zip(each).for_each(|(sum, x)| *sum += x / steps as f64);
+            }
         }
-        of_sites.push(own.iter().map(|&n| all[n]).sum::<f64>());
+        of_sites.push(own.iter().flat_map(|&n| &all[n * parts..][..parts]).sum::<f64>());
         whole.extend(between.moves(1.0));
     }
     let values = case.corrupted.values_under(&whole, case.observable)?;

@@ -33,6 +33,16 @@ impl EdgePredictor {
             Self::RelP => "relp",
         }
     }
+
+    /// Returns the name of the array of its scores at each token.
+    pub fn by_token(self) -> &'static str {
+        match self {
+            Self::FirstOrder => "first_order_by_token",
+            Self::Integrated => "integrated_by_token",
+            Self::IntegratedActivations => "integrated_activations_by_token",
+            Self::RelP => "relp_by_token",
+        }
+    }
 }
 
 impl fmt::Display for EdgePredictor {

@@ -10,28 +10,49 @@ pub(crate) struct Scores<'a> {
     pub(crate) edges: &'a [Edge],
     /// `[W, T, d]`
     pub(crate) displacement: &'a [f32],
+    /// Whether scores are those of each token, not their sums.
+    pub(crate) by_token: bool,
 }
 
 /// Readers whose derivatives stay in the cache while the displacements pass.
 const READERS: usize = 8;
 
 impl Scores<'_> {
-    /// Returns `<g, d>` of each edge, summed over tokens, for derivatives `[R, T, d]`.
+    /// Returns `<g, d>` of each edge for derivatives `[R, T, d]`: at each token, `[E, T]`, or summed over tokens,
+    /// `[E]`.
     pub(crate) fn of(&self, gradients: &[f32]) -> Vec<f64> {
         let size = self.displacement.len() / self.writers();
+        let (parts, part) = (self.parts(), size / self.parts());
         let ends = self.edges.iter().map(|edge| (edge.writer.index(self.sizes), edge.reader.index(self.sizes)));
         // Writer by writer within a few readers.
         let mut order: Vec<(usize, (usize, usize))> = ends.enumerate().collect();
         order.sort_by_key(|&(_, (writer, reader))| (reader / READERS, writer, reader));
-        let mut scores = vec![0.0; order.len()];
+        let mut scores = vec![0.0; order.len() * parts];
         for (n, (writer, reader)) in order {
-            scores[n] = product(&self.displacement[writer * size..][..size], &gradients[reader * size..][..size]);
+            let moved = self.displacement[writer * size..][..size].chunks(part);
+            let rows = moved.zip(gradients[reader * size..][..size].chunks(part));
+            scores[n * parts..][..parts].iter_mut().zip(rows).for_each(|(score, (d, g))| *score = product(d, g));
         }
         scores
     }
 
-    /// Returns the root mean square of the scores if the displacement of each writer at each token had the same norm
-    /// and a random direction: `sqrt(sum_t |g_t|^2 |d_t|^2 / d)`. This is exact, not a sample.
+    /// Returns how many scores an edge has: one, or one for each token.
+    pub(crate) fn parts(&self) -> usize {
+        if self.by_token { self.tokens() } else { 1 }
+    }
+
+    /// Returns the number of scores of all edges.
+    pub(crate) fn len(&self) -> usize {
+        self.edges.len() * self.parts()
+    }
+
+    /// Returns the sums over tokens of scores, or of other numbers of each edge and token, `[E]`.
+    pub(crate) fn summed(&self, scores: &[f64]) -> Vec<f64> {
+        scores.chunks(self.parts()).map(|of_edge| of_edge.iter().sum()).collect()
+    }
+
+    /// Returns the mean squares of the scores if the displacement of each writer at each token had the same norm and a
+    /// random direction, `|g_t|^2 |d_t|^2 / d`, as [`Scores::of`] returns scores. This is exact, not a sample.
     pub(crate) fn random(&self, gradients: &[f32]) -> Vec<f64> {
         let (d, squares) = (self.sizes.d, |rows: &[f32]| -> Vec<f64> {
             rows.chunks(self.sizes.d).map(|row| row.iter().map(|&x| f64::from(x).powi(2)).sum()).collect()
@@ -41,9 +62,10 @@ impl Scores<'_> {
         let of = |edge: &Edge| {
             let (writer, reader) = (edge.writer.index(self.sizes) * tokens, edge.reader.index(self.sizes) * tokens);
             let both = moved[writer..writer + tokens].iter().zip(&chi[reader..reader + tokens]);
-            (both.map(|(a, b)| a * b).sum::<f64>() / d as f64).sqrt()
+            let each: Vec<f64> = both.map(|(a, b)| a * b / d as f64).collect();
+            if self.by_token { each } else { vec![each.iter().sum()] }
         };
-        self.edges.iter().map(of).collect()
+        self.edges.iter().flat_map(of).collect()
     }
 
     /// Returns displacements `[W, T, d]` in random directions, with the norms that those here have at every token.
@@ -107,6 +129,8 @@ fn product(a: &[f32], b: &[f32]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use resolvent_model::{Architecture, Reader, tiny};
+
     use super::*;
     use crate::certificate::dot;
 
@@ -115,6 +139,30 @@ mod tests {
         for n in [0, 1, 7, 8, 9, 31, 64, 100] {
             let (a, b) = (gaussian(1, n), gaussian(2, n));
             assert!((product(&a, &b) - dot(&a, &b)).abs() < 1e-12, "{n}");
+        }
+    }
+
+    /// Scores by token are those of displacements at one token alone, and they add up to the sums; so do mean squares.
+    #[test]
+    fn scores_of_tokens_add_up() {
+        let model: Architecture = tiny().into();
+        let (sizes, edges, tokens) = (*model.sizes(), Edge::all(&model), 3);
+        let displacement = gaussian(1, Writer::all(&sizes).len() * tokens * sizes.d);
+        let gradients = gaussian(2, Reader::all(&sizes).len() * tokens * sizes.d);
+        let whole = Scores { sizes: &sizes, edges: &edges, displacement: &displacement, by_token: false };
+        let each = Scores { by_token: true, ..whole };
+        assert_eq!((whole.len(), each.len()), (edges.len(), edges.len() * tokens));
+        let near = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-10);
+        let by_token = each.of(&gradients);
+        assert!(near(&each.summed(&by_token), &whole.of(&gradients)));
+        assert!(near(&each.summed(&each.random(&gradients)), &whole.random(&gradients)));
+        assert_eq!(whole.summed(&whole.of(&gradients)), whole.of(&gradients));
+        for t in 0..tokens {
+            let at = |(n, x): (usize, &f32)| if n / sizes.d % tokens == t { *x } else { 0.0 };
+            let alone: Vec<f32> = displacement.iter().enumerate().map(at).collect();
+            let alone = Scores { displacement: &alone, ..whole }.of(&gradients);
+            let of_token: Vec<f64> = by_token.iter().skip(t).step_by(tokens).copied().collect();
+            assert!(near(&of_token, &alone), "{t}");
         }
     }
 }

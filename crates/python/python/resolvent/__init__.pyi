@@ -158,6 +158,7 @@ class Model:
         exact: bool = False,
         random: _Int = 0,
         seed: _Int = 0,
+        by_token: bool = False,
     ) -> Result: ...
     def edges_into(
         self, clean: Union[_Prompt, Run], corrupted: Union[_Prompt, Run], observable: Observable, place: _Place

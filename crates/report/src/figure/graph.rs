@@ -14,10 +14,14 @@ pub struct Graph {
     pub subtitle: String,
     /// Names of the columns.
     pub columns: Vec<String>,
+    /// Names of the rows, from top to bottom. Without any, the nodes of a column lie around its middle.
+    pub rows: Vec<String>,
     /// The nodes.
     pub nodes: Vec<GraphNode>,
     /// The edges.
     pub edges: Vec<GraphEdge>,
+    /// Pairs of nodes of one column that a dashed line joins.
+    pub links: Vec<(usize, usize)>,
     /// Sentences below the graph.
     pub notes: Vec<String>,
 }
@@ -29,6 +33,8 @@ pub struct GraphNode {
     pub name: String,
     /// Index of its column. Nodes of a column are drawn in the given order.
     pub column: usize,
+    /// Index of its row, if the graph has rows.
+    pub row: usize,
 }
 
 /// An edge of a [`Graph`]. Its width shows the size of its weight, and its colour the sign.
@@ -48,6 +54,8 @@ pub struct GraphEdge {
 
 const HEIGHT: f64 = 24.0;
 const GAP: f64 = 12.0;
+/// Space between rows.
+const ROWS: f64 = 20.0;
 /// Most and least width of an edge.
 const WIDTHS: [f64; 2] = [7.0, 1.0];
 
@@ -61,8 +69,8 @@ struct Placed {
 }
 
 impl Graph {
-    /// Returns the position of each node, and the size of the drawing below `top`.
-    fn placed(&self, top: f64) -> (Vec<Placed>, [f64; 2]) {
+    /// Returns the position of each node, the top and height of each row, and the size of the drawing below `top`.
+    fn placed(&self, top: f64) -> (Vec<Placed>, Vec<(f64, f64)>, [f64; 2]) {
         let ports = |n: usize| {
             let mut ports: Vec<String> =
                 self.edges.iter().filter(|e| e.to == n && !e.port.is_empty()).map(|e| e.port.clone()).collect();
@@ -78,26 +86,52 @@ impl Graph {
         let columns = self.nodes.iter().map(|node| node.column + 1).max().unwrap_or(0).max(self.columns.len());
         // Space for the edges between columns.
         let gap = if columns > 16 { 26.0 } else { 44.0 };
-        let (mut lefts, mut x) = (Vec::new(), 0.0);
+        let (mut lefts, mut x) = (Vec::new(), self.margin());
         for c in 0..columns {
             lefts.push((x, widest(c)));
             x += widest(c) + gap;
         }
         let height = |n: usize| HEIGHT.max(14.0 * ports(n).len() as f64 + 4.0);
-        let total = |c: usize| -> f64 {
-            let of = (0..self.nodes.len()).filter(|&n| self.nodes[n].column == c);
+        let total = |row: usize, c: usize| -> f64 {
+            let of = (0..self.nodes.len()).filter(|&n| self.nodes[n].column == c && self.row(n) == row);
             of.map(|n| height(n) + GAP).sum::<f64>() - GAP
         };
-        let tallest = (0..columns).map(total).fold(HEIGHT, f64::max);
-        let mut next: Vec<f64> = (0..columns).map(|c| top + (tallest - total(c)) / 2.0).collect();
+        // The top and the height of each row. Edges bow into the space above it.
+        let (mut bands, mut y) = (Vec::new(), top);
+        for row in 0..self.rows.len().max(1) {
+            let tallest = (0..columns).map(|c| total(row, c)).fold(HEIGHT, f64::max);
+            bands.push((y + self.room(row), tallest));
+            y += self.room(row) + tallest + ROWS;
+        }
+        let mut next: Vec<Vec<f64>> = Vec::new();
+        for (row, (top, tallest)) in bands.iter().enumerate() {
+            next.push((0..columns).map(|c| top + (tallest - total(row, c)) / 2.0).collect());
+        }
         let mut place = |(n, node): (usize, &GraphNode)| {
             let (x, width) = lefts.get(node.column).copied().unwrap_or_default();
-            let (y, height) = (next[node.column], height(n));
-            next[node.column] += height + GAP;
+            let next = &mut next[self.row(n)][node.column];
+            let (y, height) = (*next, height(n));
+            *next += height + GAP;
             Placed { x, y: y + height / 2.0, width, ports: ports(n) }
         };
         let placed = self.nodes.iter().enumerate().map(&mut place).collect();
-        (placed, [(x - gap).max(240.0), tallest])
+        (placed, bands, [(x - gap).max(240.0), y - ROWS - top])
+    }
+
+    /// Returns the row of a node: the only one in a graph without rows.
+    fn row(&self, node: usize) -> usize {
+        self.nodes.get(node).map_or(0, |node| node.row).min(self.rows.len().saturating_sub(1))
+    }
+
+    /// Returns the width of the names of rows, with the space beside them.
+    fn margin(&self) -> f64 {
+        self.rows.iter().map(|name| font::width(&clean(name), 11.0, false) + 14.0).fold(0.0, f64::max).ceil()
+    }
+
+    /// Returns the space above a row that its edges need. A curve reaches three quarters of its bow.
+    fn room(&self, row: usize) -> f64 {
+        let of_row = self.edges.iter().filter(|edge| self.row(edge.from) == row);
+        0.75 * of_row.map(|edge| bow(self.skipped(edge))).fold(0.0, f64::max)
     }
 
     /// Returns how many columns an edge skips.
@@ -108,7 +142,7 @@ impl Graph {
 
     /// Draws the graph.
     pub(crate) fn scene(&self) -> Scene {
-        let [width, _] = self.placed(0.0).1;
+        let [width, _] = self.placed(0.0).2;
         let mut scene = Scene::new(width, 0.0);
         let drawn: Vec<&GraphEdge> =
             self.edges.iter().filter(|e| e.weight.is_finite() && e.from.max(e.to) < self.nodes.len()).collect();
@@ -116,15 +150,22 @@ impl Graph {
         scene.description = format!("Graph: {}. {nodes} nodes, {edges} edges. {}", self.title, self.subtitle);
         let top = parts::heading(&mut scene, &self.title, &self.subtitle);
         let top = parts::legend(&mut scene, top, &["raises J", "lowers J"], &[Sign::Bar]);
-        // A curve reaches three quarters of its bow.
-        let room = 0.75 * self.edges.iter().map(|edge| bow(self.skipped(edge))).fold(0.0, f64::max);
-        let (placed, [_, height]) = self.placed(top + 22.0 + room);
+        let (placed, bands, [_, height]) = self.placed(top + 22.0);
+        for (name, (top, tall)) in self.rows.iter().zip(&bands) {
+            let mark = Mark::text("row", self.margin() - 10.0, top + tall / 2.0 + 4.0, clean(name)).size(11.0);
+            scene.add(mark.anchor(Anchor::End).fill(Paint::Muted));
+        }
         for (c, name) in self.columns.iter().enumerate() {
             if let Some(node) = self.nodes.iter().position(|node| node.column == c) {
                 let at = &placed[node];
                 let mark = Mark::text("column", at.x + at.width / 2.0, top + 12.0, clean(name)).size(11.0);
                 scene.add(mark.anchor(Anchor::Middle).fill(Paint::Muted));
             }
+        }
+        for (from, to) in self.links.iter().filter_map(|&(a, b)| Some((placed.get(a)?, placed.get(b)?))) {
+            let x = from.x + from.width / 2.0;
+            let mark = Mark::path("link", vec![Step::Move(x, from.y), Step::Line(x, to.y)]);
+            scene.add(mark.stroke(Paint::Muted, 1.0).dash(Some([3.0, 3.0])));
         }
         let most = drawn.iter().map(|e| e.weight.abs()).fold(f64::MIN_POSITIVE, f64::max);
         // The strongest edges lie on top.
@@ -151,7 +192,7 @@ impl Graph {
                 scene.add(mark.fill(Paint::Muted));
             }
         }
-        scene.height = parts::notes(&mut scene, top + 22.0 + room + height + 10.0, &self.notes) + 2.0;
+        scene.height = parts::notes(&mut scene, top + 22.0 + height + 10.0, &self.notes) + 2.0;
         scene
     }
 }
@@ -190,7 +231,7 @@ mod tests {
     use super::*;
 
     fn graph() -> Graph {
-        let node = |name: &str, column| GraphNode { name: name.to_owned(), column };
+        let node = |name: &str, column| GraphNode { name: name.to_owned(), column, row: 0 };
         let edge = |from, to, port: &str, weight| GraphEdge {
             from,
             to,
@@ -228,10 +269,38 @@ mod tests {
 
     #[test]
     fn nodes_of_a_column_do_not_overlap_and_entries_are_in_order() {
-        let (placed, [width, height]) = graph().placed(0.0);
+        let (placed, _, [width, height]) = graph().placed(0.0);
         assert!(placed[2].y - placed[1].y >= HEIGHT + GAP && placed[1].x == placed[2].x);
         assert!(placed[3].x + placed[3].width <= width && height >= 2.0 * HEIGHT + GAP);
         assert!(placed[1].port("q") < placed[1].port("v"));
         assert_eq!(placed[1].ports, ["q", "v"]);
+    }
+
+    /// Nodes lie in the bands of their rows, below their names and the bows of their edges; links lie below the nodes.
+    #[test]
+    fn rows_are_bands_of_nodes() {
+        let mut graph = graph();
+        graph.rows = vec!["0 The".to_owned(), "1 cat".to_owned()];
+        graph.nodes[2].row = 1;
+        graph.nodes[3].row = 1;
+        graph.edges = vec![GraphEdge { from: 0, to: 1, weight: 1.0, ..GraphEdge::default() }];
+        graph.links = vec![(1, 2), (1, 9)];
+        let (placed, bands, [_, height]) = graph.placed(10.0);
+        let [(first, tall), (second, _)] = bands[..] else { panic!("two rows: {bands:?}") };
+        assert!(second >= first + tall + ROWS && first == 10.0 && height >= second - first);
+        let row = |n: usize| usize::from(placed[n].y > second);
+        assert_eq!([0, 1, 2, 3].map(row), [0, 0, 1, 1]);
+        assert!(placed[0].x >= graph.margin() && graph.margin() > 14.0);
+        graph.edges.push(GraphEdge { from: 2, to: 3, weight: 1.0, ..GraphEdge::default() });
+        assert_eq!(graph.placed(10.0).1, bands, "no column is skipped");
+        graph.nodes[0].row = 1;
+        graph.edges.push(GraphEdge { from: 0, to: 3, weight: 1.0, ..GraphEdge::default() });
+        assert!(graph.placed(10.0).1[1].0 > second, "an edge bows over the nodes of its row");
+        let scene = graph.scene();
+        let classes: Vec<&str> = scene.marks.iter().map(|mark| mark.class).collect();
+        let count = |class: &str| classes.iter().filter(|one| **one == class).count();
+        assert_eq!((count("row"), count("link"), count("edge")), (2, 1, 3));
+        let at = |class: &str| classes.iter().position(|one| *one == class);
+        assert!(at("link") < at("node"));
     }
 }

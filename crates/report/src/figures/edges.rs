@@ -1,28 +1,31 @@
-//! `edges`: a graph of the strongest edges; each prediction against the exact effects.
+//! `edges`: a graph of the strongest edges, also by token; each prediction against the exact effects.
 
 use resolvent_field::{EdgePredictor, Labelled};
 
 use super::read::{fact, number, observable};
 use crate::circuits::{Edges, Node};
+use crate::edges_by_token::EdgesByToken;
 use crate::figure::{GraphEdge, GraphNode};
 use crate::{Axis, Figure, Graph, Point, Scatter};
 
 /// Edges that are drawn.
 const DRAWN: usize = 40;
 
-pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
+pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     let Some(edges) = Edges::of(result) else { return Vec::new() };
     let ends = match (number(result, "corrupted_value"), number(result, "clean_value")) {
         (Some(from), Some(to)) => format!("{}: corrupted {from:.4}, clean {to:.4}", observable(result)),
         _ => observable(result),
     };
+    let by_token = EdgesByToken::of(result, labels);
+    let by_token = by_token.map(|edges| Graph { subtitle: ends.clone(), ..edges.graph(DRAWN) });
     let graph = Graph { subtitle: ends, ..graph(&edges) };
     let scatters = EdgePredictor::ALL.into_iter().filter_map(|predictor| scatter(result, &edges, predictor.name()));
-    [Figure::from(graph)].into_iter().chain(scatters).collect()
+    [graph].into_iter().chain(by_token).map(Figure::from).chain(scatters).collect()
 }
 
 /// Returns the graph of the strongest edges and their nodes. Heads of a block share a column, and so does each MLP.
-pub(super) fn graph(edges: &Edges<'_>) -> Graph {
+pub(crate) fn graph(edges: &Edges<'_>) -> Graph {
     let top = edges.strongest(DRAWN);
     let nodes = edges.nodes(&top);
     let mut columns: Vec<String> = nodes.iter().map(|node| node.column()).collect();
@@ -47,7 +50,10 @@ pub(super) fn graph(edges: &Edges<'_>) -> Graph {
     };
     Graph {
         title: format!("Strongest {} edges by {by}", top.len()),
-        nodes: nodes.iter().map(|node| GraphNode { name: node.name.to_owned(), column: column(node) }).collect(),
+        nodes: nodes
+            .iter()
+            .map(|node| GraphNode { name: node.name.to_owned(), column: column(node), row: 0 })
+            .collect(),
         edges: top.iter().map(of_edge).collect(),
         columns,
         ..Graph::default()
@@ -91,7 +97,7 @@ mod tests {
     #[test]
     fn the_graph_has_the_nodes_in_their_order() {
         let result = result();
-        let [Figure::Graph(graph)] = &figures(&result)[..] else { panic!("a graph alone") };
+        let [Figure::Graph(graph)] = &figures(&result, &[])[..] else { panic!("a graph alone") };
         let names: Vec<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
         assert_eq!(names, ["input", "a0.h0", "a1.h0", "logits"]);
         assert_eq!(graph.columns, ["input", "a0", "a1", "logits"]);
@@ -102,9 +108,20 @@ mod tests {
     #[test]
     fn with_exact_effects_each_prediction_has_a_plot() {
         let exact = result().with("exact", &[("edge", 4)], vec![0.4, -1.0, 0.0, 1.0]);
-        let found = figures(&exact);
+        let found = figures(&exact, &[]);
         let [Figure::Graph(graph), Figure::Scatter(scatter)] = &found[..] else { panic!("{found:?}") };
         assert!(graph.title.contains("exact") && graph.edges.len() == 3);
         assert_eq!(scatter.points.len(), 4);
+    }
+
+    #[test]
+    fn scores_by_token_have_a_graph_of_their_own() {
+        let by_token = vec![0.5, 0.0, 0.0, -2.0, 0.25, 0.0, 0.0, 1.0];
+        let result = result().with("first_order_by_token", &[("edge", 4), ("token", 2)], by_token);
+        let labels = ["The", " cat"].map(str::to_owned);
+        let found = figures(&result, &labels);
+        let [Figure::Graph(summed), Figure::Graph(graph)] = &found[..] else { panic!("{found:?}") };
+        assert!(summed.rows.is_empty() && graph.rows == ["0 The", "1 ·cat"] && graph.edges.len() == 4);
+        assert!(graph.title.contains("at a token by first-order effect") && graph.subtitle == summed.subtitle);
     }
 }

@@ -42,7 +42,7 @@ pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         "average" => average::figures(result),
         "reach" => reach::figures(result),
         "circuit" => circuit::figures(result),
-        "edges" => edges::figures(result),
+        "edges" => edges::figures(result, labels),
         "flow" => flow::figures(result, labels),
         "green" => green::figures(result, labels),
         "growth" => growth::figures(result),

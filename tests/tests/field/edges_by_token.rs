@@ -1,0 +1,119 @@
+//! Edges at each token against the reference: predicted, exact, and their sums.
+
+use resolvent_field::{Case, EdgeOptions, EdgePredictor, Labelled, Prompts, edges, edges_of_prompts};
+use resolvent_model::{Edge, Observable, PromptCase, Reader, Writer};
+use resolvent_tests::{Subject, Twin, subjects};
+
+use super::edges::{CLEAN, CORRUPTED, along, both, moved, patched};
+use super::{array, close, truth};
+
+const TOKENS: usize = CLEAN.len();
+
+fn j() -> Observable {
+    Observable::logit_diff(4, 20, 4) - Observable::log_prob(7, 2)
+}
+
+fn found(twin: &Twin, on: &Subject, options: &EdgeOptions) -> Labelled {
+    let [clean, corrupted] = both(&twin.on(on), [&CLEAN, &CORRUPTED]);
+    let j = j();
+    let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
+    edges(&case, options).unwrap_or_else(|e| panic!("{}: {e}", on.name()))
+}
+
+/// Returns the displacement of a writer at one token alone.
+fn at(twin: &Twin, writer: Writer, token: usize) -> Vec<Vec<f32>> {
+    let mut rows = moved(twin, writer);
+    rows.iter_mut().enumerate().filter(|(t, _)| *t != token).for_each(|(_, row)| row.fill(0.0));
+    rows
+}
+
+#[test]
+fn edges_at_each_token_match_the_reference() {
+    let (twin, j) = (Twin::small(), j());
+    let all = Edge::all(&(&twin.config).into());
+    let base = truth(&twin, &CORRUPTED, &[], &j);
+    let each = |of: &dyn Fn(&Edge, usize) -> f64| -> Vec<f64> {
+        all.iter().flat_map(|edge| (0..TOKENS).map(move |t| of(edge, t))).collect()
+    };
+    let first = each(&|edge, t| along(&twin, (edge.reader, at(&twin, edge.writer, t)), &[], &j));
+    let exact = each(&|edge, t| patched(&twin, edge.reader, at(&twin, edge.writer, t), &j) - base);
+    for on in subjects() {
+        let options = EdgeOptions { exact: true, by_token: true, ..EdgeOptions::default() };
+        let got = found(&twin, on, &options);
+        close(&array(&got, "first_order_by_token"), &first, 5e-5, on.name());
+        close(&array(&got, "exact_by_token"), &exact, 5e-5, on.name());
+        // What nothing reads has no effect, not even that of rounding: J reads tokens 2 and 4, and the first token is the same.
+        let unread = |edge: &Edge, t: usize| match edge.reader {
+            Reader::Logits | Reader::Mlp(1) | Reader::Query(1, _) => t != 2 && t != 4,
+            _ => t == 0,
+        };
+        let places = all.iter().flat_map(|edge| (0..TOKENS).map(move |t| unread(edge, t)));
+        let got_exact = array(&got, "exact_by_token");
+        let (without, with): (Vec<_>, Vec<_>) = places.zip(&got_exact).partition(|(unread, _)| *unread);
+        assert!(without.iter().all(|(_, x)| **x == 0.0) && without.len() > all.len(), "{}", on.name());
+        assert!(2 * with.iter().filter(|(_, x)| **x != 0.0).count() > with.len(), "{}", on.name());
+        // Exact effects need not add up, and do not here.
+        let sums: Vec<f64> = exact.chunks(TOKENS).map(|each| each.iter().sum()).collect();
+        let apart = sums.iter().zip(array(&got, "exact")).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(apart > 1e-3, "{apart}");
+        for name in ["over_tokens", "alone_by_token"] {
+            assert!(got.certificates.iter().any(|one| one.name == name), "{name}");
+        }
+        assert!(got.metadata.contains_key("agreement.first_order_by_token"));
+    }
+}
+
+/// All predictions and the control of directions add up to those of the edges, which the option does not change.
+#[test]
+fn edges_at_each_token_add_up() {
+    let twin = Twin::small();
+    for on in subjects() {
+        let predictors = EdgePredictor::ALL.to_vec();
+        let options = EdgeOptions { predictors, steps: 2, ..EdgeOptions::default() };
+        let whole = found(&twin, on, &options);
+        let got = found(&twin, on, &EdgeOptions { by_token: true, ..options });
+        for predictor in EdgePredictor::ALL {
+            let (name, by_token) = (predictor.name(), array(&got, predictor.by_token()));
+            let sums: Vec<f64> = by_token.chunks(TOKENS).map(|each| each.iter().sum()).collect();
+            close(&sums, &array(&whole, name), 1e-6, name);
+            assert_eq!(array(&got, name), array(&whole, name), "{name}");
+            assert_eq!(got.array(predictor.by_token()).expect("an array").axes[1], ("token", TOKENS));
+            // Both prompts begin with the same token.
+            assert!(by_token.iter().step_by(TOKENS).all(|x| *x == 0.0) && whole.array(predictor.by_token()).is_none());
+        }
+        let squares: Vec<f64> = array(&got, "random_by_token")
+            .chunks(TOKENS)
+            .map(|each| each.iter().map(|x| x * x).sum::<f64>().sqrt())
+            .collect();
+        close(&squares, &array(&whole, "random"), 1e-6, "random");
+    }
+}
+
+/// Over prompts of several lengths, tokens are aligned from the end.
+#[test]
+fn edges_at_each_token_of_many_prompts() {
+    let twin = Twin::small();
+    let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
+    let model = twin.on(&on);
+    let case = |name: &str, from: usize| PromptCase {
+        name: name.to_owned(),
+        clean: CLEAN[from..].to_vec(),
+        corrupted: Some(CORRUPTED[from..].to_vec()),
+        observable: Some(Observable::logit_diff(4, 20, 4 - from)),
+        roles: std::collections::BTreeMap::default(),
+    };
+    let cases = [case("long", 0), case("short", 1)];
+    let options = EdgeOptions { by_token: true, ..EdgeOptions::default() };
+    let found = edges_of_prompts(&model, (&cases, &cases), &options, &mut |_, _| {}).expect("computes");
+    let stacked = found.stack().expect("stacks");
+    let averaged = Prompts::averaged(&stacked);
+    let mean = array(&averaged, "first_order_by_token");
+    let [long, short] = [0, 1].map(|i| array(&found.results[i], "first_order_by_token"));
+    let n = mean.len() / TOKENS;
+    for edge in 0..n {
+        for t in 1..TOKENS {
+            let want = (long[edge * TOKENS + t] + short[edge * (TOKENS - 1) + t - 1]) / 2.0;
+            assert!((mean[edge * TOKENS + t] - want).abs() < 1e-6, "{edge} {t}");
+        }
+    }
+}
