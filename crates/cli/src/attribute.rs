@@ -2,10 +2,10 @@
 
 use resolvent::Labelled;
 use resolvent::field::{AttributeOptions, Prompts, attribute, attribute_of_prompts};
-use resolvent::model::RunOptions;
 use resolvent_report::{strongest_neurons, strongest_writers};
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::observable::RequiredObservable;
 use crate::options::{ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks};
@@ -14,6 +14,8 @@ use crate::output::{OutputArgs, checks};
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     /// Add the direct contribution of every neuron
     #[arg(long)]
     neurons: bool,
@@ -36,13 +38,13 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let model = args.model.open()?;
     let options = AttributeOptions { neurons: args.neurons, patterns: args.patterns };
     let sites = options.sites(model.sizes());
-    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         let result = cases.all(|model, cases, progress| attribute_of_prompts(model, cases, options, progress))?;
         return cases
             .finish(output, result, &[], &|result| tables(&Prompts::averaged(result), args.top, "mean over prompts"));
     }
     let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
-    let run = model.run_with(&tokens, &RunOptions { sites, ..RunOptions::default() })?;
+    let run = args.edits.run_all(&model, &[tokens], &sites)?.remove(0);
     let result = attribute(&run, &observable, options)?;
     output.naming(&run, Some(&args.observable)).finish(&result, || {
         let value = result.array("value").map_or(f32::NAN, |a| a.data[0]);

@@ -9,7 +9,7 @@ use resolvent::field::{AverageOptions, AveragedOperator, average};
 use crate::Failure;
 use crate::options::{ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks};
-use crate::prompts::counted;
+use crate::terminal::counted;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

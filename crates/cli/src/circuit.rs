@@ -90,7 +90,14 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         None => {
             let (observable, [clean, corrupted]) = args.corrupted.with(&model, &args.prompt, &args.observable)?;
             let (name, observable) = ("prompt".to_owned(), Some(observable));
-            let case = PromptCase { name, clean, corrupted: Some(corrupted), observable, roles: BTreeMap::new() };
+            let case = PromptCase {
+                name,
+                clean,
+                corrupted: Some(corrupted),
+                observable,
+                roles: BTreeMap::new(),
+                edits: Vec::new(),
+            };
             let mut steps = Steps::new("passes", 0);
             circuit(&model, &[case], &options, &mut |done, all| steps.show(done, all))?
         }

@@ -7,7 +7,8 @@ use resolvent::field::{Array, CompareOptions, ResultSet, compare, summarise};
 
 use crate::Failure;
 use crate::output::{OutputArgs, maps};
-use crate::prompts::{counted, from_end, role_names};
+use crate::prompts::{from_end, role_names};
+use crate::terminal::counted;
 
 /// Which numbers.
 #[derive(clap::Args)]
@@ -66,6 +67,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
             format!("{pairs} in both, {} only in A, {} only in B; B - A", fact("only_in_a"), fact("only_in_b"));
         if fact("other_tokens") != "0" && !result.metadata.contains_key("b.model_hash") {
             text.push_str(&format!("; {} of them have other tokens in B", fact("other_tokens")));
+        }
+        if fact("by_line") != "0" {
+            text.push_str(&format!("; {} without labels are paired by their lines", counted(fact("by_line"))));
         }
         text.push_str("; tokens from the end\n");
         for array in result.arrays.iter().filter(|array| array.name.ends_with("difference")) {

@@ -3,10 +3,11 @@
 use std::fmt::Write;
 
 use resolvent::field::{Case, FlowOptions, flow, flow_between, flow_of_prompts};
-use resolvent::model::{Model, Observable, Run, RunOptions, Site, Source};
+use resolvent::model::{Model, Observable, Run, Site, Source};
 use resolvent::{Context, Labelled};
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::observable::RequiredObservable;
 use crate::options::{DirectionArgs, DonorArgs, ModelArgs, PromptArgs, pair, parse_place, tokens};
 use crate::output::{OutputArgs, checks, heatmaps};
@@ -15,6 +16,8 @@ use crate::output::{OutputArgs, checks, heatmaps};
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     /// Corrupted prompt, of as many tokens: the effect is that of the difference of the two prompts
     #[arg(
         long,
@@ -52,7 +55,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
     let options = FlowOptions { steps: args.steps };
-    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         let result = match &args.source {
             None => cases.all(|model, cases, progress| flow_of_prompts(model, cases, options, progress))?,
             Some(place) => cases
@@ -64,8 +67,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         None => args.of_pair(&model, options)?,
         Some(place) => {
             let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
-            let run = model.run(&tokens, &[])?;
-            let result = args.of_source(&run, place, (&observable, args.donor.run(&model)?.as_ref()))?;
+            let run = args.edits.run(&model, &tokens)?;
+            let result = args.of_source(&run, place, (&observable, args.donor.run(&model, &args.edits)?.as_ref()))?;
             (run, result)
         }
     };
@@ -85,7 +88,7 @@ impl Args {
     fn of_pair(&self, model: &Model, options: FlowOptions) -> Result<(Run, Labelled), Failure> {
         let corrupted = tokens(model, self.corrupted.as_deref(), self.corrupted_tokens.as_deref())?;
         let (observable, prompts) = pair(model, &self.prompt, &corrupted, &self.observable)?;
-        let runs = model.run_all(&prompts, &RunOptions::default())?;
+        let runs = self.edits.run_all(model, &prompts, &[])?;
         let case = Case { clean: &runs[0], corrupted: &runs[1], observable: &observable };
         Ok((runs[1].clone(), flow_between(&[case], options)?.remove(0)))
     }

@@ -8,6 +8,7 @@ use resolvent::model::{Model, Run};
 use resolvent_report::terminal::visible;
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::options::{ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks, quoted};
 
@@ -15,6 +16,8 @@ use crate::output::{OutputArgs, checks, quoted};
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     /// Logits of the last position only
     #[arg(long)]
     last: bool,
@@ -30,11 +33,11 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
-    if let Some(cases) = args.prompt.set.cases(&model, None)? {
+    if let Some(cases) = args.prompt.set.edited(&model, None, &args.edits)? {
         let result = cases.all(forward_of_prompts)?;
         return cases.finish(output, result, &[], &|result| most_likely(&model, result));
     }
-    let run = model.run(&args.prompt.tokens(&model)?, &[])?;
+    let run = args.edits.run(&model, &args.prompt.tokens(&model)?)?;
     let result = resolvent::forward(&run, args.last)?;
     let logits = result.array("logits").map_or(&[][..], |a| &a.data);
     let last = &logits[logits.len() - model.sizes().vocab..];

@@ -1,13 +1,13 @@
 //! `resolvent generate`: continues prompts token by token, under edits.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use resolvent::field::read_direction;
-use resolvent::model::{EditText, Model, Sampling};
+use resolvent::model::{Model, Sampling};
 use resolvent_report::terminal::visible;
 use serde_json::json;
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::options::{ModelArgs, token, tokens};
 use crate::prompts;
 use crate::terminal::print;
@@ -25,16 +25,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "tokens"])]
     prompts: Option<PathBuf>,
     /// Task of the prompt file; may be given several times, without it all are continued
-    #[arg(long, value_name = "NAME", requires = "prompts")]
+    #[arg(long, value_name = "NAME", requires = "prompts", conflicts_with_all = ["prompt", "tokens"])]
     task: Vec<String>,
     /// The most rows that are taken of a task
-    #[arg(long, value_name = "N", requires = "prompts")]
+    #[arg(long, value_name = "N", requires = "prompts", conflicts_with_all = ["prompt", "tokens"])]
     rows: Option<usize>,
-    /// Edit of each prompt: ablate(SITE), scale(SITE, NUMBER), add(SITE, VECTOR), put(SITE, VECTOR) or
-    /// project_out(SITE, VECTOR), with @POSITION for one token; a vector is a number or a safetensors file with an
-    /// array `direction`; may be given several times
-    #[arg(long, value_name = "EDIT", allow_hyphen_values = true)]
-    edit: Vec<EditText>,
+    #[command(flatten)]
+    edits: EditArgs,
     /// How many new tokens at most
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     new: usize,
@@ -69,17 +66,13 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let prompts = args.prompts(&model)?;
     let stop = args.stop.iter().map(|one| token(&model, one)).collect::<Result<Vec<u32>, Failure>>()?;
     let sampling = Sampling { temperature, top_k, top_p, seed };
-    let read = |file: &str, width: usize| {
-        read_direction(Path::new(file), width).map_err(|e| resolvent::model::Error::Place(e.to_string()))
-    };
     let (mut texts, mut objects) = (Vec::with_capacity(prompts.len()), Vec::new());
     for (name, prompt) in &prompts {
         let of_row = |e: resolvent::model::Error| match name {
             Some(name) => Failure::from(format!("{name}: {e}")),
             None => e.into(),
         };
-        let edits = args.edit.iter().map(|edit| edit.edits(&model, prompt.len(), &read));
-        let edits = edits.collect::<Result<Vec<_>, _>>().map_err(of_row)?.concat();
+        let edits = args.edits.of(&model, prompt.len()).map_err(of_row)?;
         let found = model.generate(prompt, &edits, (new, &stop), &sampling).map_err(of_row)?;
         if args.json {
             let text = model.tokenizer().is_some().then(|| text_of(&model, &found)).transpose()?;

@@ -7,6 +7,7 @@ use resolvent::model::{Mode, Observable, Run};
 use resolvent::{Context, Labelled, Place};
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::observable::ObservableArgs;
 use crate::options::{DirectionArgs, DonorArgs, ModelArgs, PromptArgs, parse_place};
 use crate::output::{OutputArgs, checks, heatmap};
@@ -15,6 +16,8 @@ use crate::output::{OutputArgs, checks, heatmap};
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     /// Place of the source: LEVEL,TOKEN; -1 is the last
     #[arg(short, long, value_name = "L,T", allow_hyphen_values = true)]
     source: String,
@@ -43,7 +46,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
-    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         // A displacement is to the row's corrupted prompt.
         let result = cases.batched(&[], &|all| {
             let about = all.iter().map(|runs| (runs.case.observable.as_ref(), runs.corrupted.as_ref()));
@@ -53,10 +56,10 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         return cases
             .finish(output, result, &[("norm", &title), ("block_norm", "|G(l',t'; l,t)|_F")], &|_| String::new());
     }
-    let run = model.run(&args.prompt.tokens(&model)?, &[])?;
+    let run = args.edits.run(&model, &args.prompt.tokens(&model)?)?;
     let (level, at) = parse_place(&args.source, &run)?;
     let observable = args.observable.given(&model, run.tokens())?;
-    let other = args.donor.run(&model)?;
+    let other = args.donor.run(&model, &args.edits)?;
     let result = args.green(&[&run], &[(observable.as_ref(), other.as_ref())])?.remove(0);
     output.naming(&run, None).finish(&result, || {
         let title = format!("|response| to {} at h[{level},{at}]", args.direction.direction);

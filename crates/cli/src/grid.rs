@@ -103,7 +103,7 @@ impl Args {
         if matches!(state, State::Done) {
             let (shards, merged) = (Shards::open(&self.folder(cell))?, self.merged(cell));
             if !is_newer(&merged, &shards) {
-                shards.merge()?.write(&merged)?;
+                shards.merge_into(&merged)?;
             }
         }
         Ok(state)

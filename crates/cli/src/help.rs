@@ -27,7 +27,18 @@ const GROUPS: [(&str, &[&str]); 9] = [
 const HEADINGS: [(&str, &[&str]); 5] = [
     (
         "Prompts",
-        &["tokens", "prompts", "task", "rows", "strict", "corrupted", "corrupted_tokens", "donor", "donor_tokens"],
+        &[
+            "tokens",
+            "prompts",
+            "task",
+            "rows",
+            "strict",
+            "corrupted",
+            "corrupted_tokens",
+            "donor",
+            "donor_tokens",
+            "edit",
+        ],
     ),
     ("Shards", &["shard", "out_dir", "shard_size", "queue"]),
     ("Observable J", &["observe", "target", "against", "position"]),

@@ -6,6 +6,7 @@ use resolvent::Labelled;
 use resolvent::field::{Identity, identities, identities_of_prompts};
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::observable::RequiredObservable;
 use crate::options::{ModelArgs, PromptArgs};
 use crate::output::OutputArgs;
@@ -14,6 +15,8 @@ use crate::output::OutputArgs;
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     #[command(flatten)]
     observable: RequiredObservable,
     #[command(flatten)]
@@ -25,12 +28,12 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
-    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         let result = cases.all(identities_of_prompts)?;
         return cases.finish(output, result, &[], &|_| String::new());
     }
     let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
-    let run = model.run(&tokens, &[])?;
+    let run = args.edits.run(&model, &tokens)?;
     let result = identities(&run, &observable)?;
     output.naming(&run, Some(&args.observable)).finish(&result, || table(&result))
 }

@@ -7,6 +7,7 @@ use resolvent::model::{Model, Observable, Run};
 use resolvent::{Context, Labelled, Place};
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::observable::RequiredObservable;
 use crate::options::{DirectionArgs, DonorArgs, ModelArgs, PromptArgs, parse_place, parse_places, token};
 use crate::output::{OutputArgs, checks, label};
@@ -15,6 +16,8 @@ use crate::output::{OutputArgs, checks, label};
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     /// Change of the observable that is wanted, such as 2.5; or of another logit, TOKEN:CHANGE (" Rome:0" keeps it).
     /// May be given several times
     #[arg(short, long, value_name = "GOAL", allow_hyphen_values = true)]
@@ -60,12 +63,12 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let options = args.options()?;
     let model = args.model.open()?;
-    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         let result = cases.each(&[], &|runs| args.invert(&runs.clean, runs.observable()?, &options))?;
         return cases.finish(output, result, &[], &reached);
     }
     let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
-    let run = model.run(&tokens, &[])?;
+    let run = args.edits.run(&model, &tokens)?;
     let result = args.invert(&run, &observable, &options)?;
     output
         .naming(&run, Some(&args.observable))
@@ -135,7 +138,7 @@ impl Args {
     }
 
     fn resolve(&self, model: &Model, run: &Run, j: &Observable, place: Place) -> Result<Vec<f32>, Failure> {
-        let other = self.donor.run(model)?;
+        let other = self.donor.run(model, &self.edits)?;
         let context = Context { observable: Some(j), other: other.as_ref(), unit: self.direction.unit };
         Ok(self.direction.parse(model)?.resolve(run, place, context)?)
     }

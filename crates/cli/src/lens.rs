@@ -8,6 +8,7 @@ use resolvent::field::{AveragedOperator, LensOptions, lens, lens_of_prompts};
 use resolvent::model::{Run, from_end};
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::observable::ObservableArgs;
 use crate::options::{ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks, heatmap, label, quoted};
@@ -16,6 +17,8 @@ use crate::output::{OutputArgs, checks, heatmap, label, quoted};
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     /// Most likely tokens of each place
     #[arg(long, value_name = "N", default_value_t = LensOptions::default().top)]
     top: usize,
@@ -38,7 +41,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let model = args.model.open()?;
     let averaged = args.averaged.as_deref().map(AveragedOperator::read).transpose()?;
     let averaged = averaged.as_ref();
-    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         // Most likely tokens have no means over prompts.
         let options = LensOptions { top: 0, averaged };
         let result = cases.all(|model, cases, progress| lens_of_prompts(model, cases, options, progress))?;
@@ -49,7 +52,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let observable = args.observable.given(&model, &tokens)?;
     let tokens = observable.as_ref().map_or_else(|| tokens.clone(), |observable| observable.extend(&tokens));
     let position = from_end("position", args.observable.position, tokens.len())?;
-    let run = model.run(&tokens, &[])?;
+    let run = args.edits.run(&model, &tokens)?;
     let result = lens(&run, observable.as_ref(), LensOptions { top: args.top, averaged })?;
     let named = observable.as_ref().map(|_| &args.observable);
     output.naming(&run, named).finish(&result, || {

@@ -9,6 +9,7 @@ use resolvent::model::{Edit, Model, Observable, Run, RunOptions, Site, Source, f
 use resolvent::{Context, Direction, Labelled};
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::observable::{ObservableArgs, parse};
 use crate::options::{DonorArgs, ModelArgs, PromptArgs, parse_place};
 use crate::output::{OutputArgs, checks, heatmap, label};
@@ -140,7 +141,7 @@ impl Args {
             return Err(format!("invalid --amplitude {}: expected a finite number above 0", self.amplitude).into());
         }
         let (place, d) = (parse_place(hide, run)?, run.model().sizes().d);
-        let other = self.donor.run(run.model())?;
+        let other = self.donor.run(run.model(), &EditArgs::default())?;
         let context = Context { observable, other: other.as_ref(), unit: false };
         let mut vector = Direction::parse(&self.direction, run.model())?.resolve(run, place, context)?;
         make_unit(&mut vector, place)?;

@@ -11,6 +11,7 @@ mod doctor;
 #[cfg(feature = "hub")]
 mod download;
 mod edges;
+mod edits;
 mod examples;
 mod features;
 mod flow;

@@ -8,6 +8,7 @@ use resolvent::model::{Model, Observable, PromptCase, Run, check_prompt, from_en
 use resolvent::{Direction, Labelled, Place};
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::observable::{ObservableArgs, RequiredObservable};
 use crate::prompts::PromptSetArgs;
 use crate::several::Asked;
@@ -223,7 +224,7 @@ impl PromptArgs {
             return cases.counted(cases.together(analysis)?);
         }
         let (clean, name) = (self.tokens(model)?, "the prompt".to_owned());
-        let case = PromptCase { name, clean, corrupted: None, observable: None, roles: [].into() };
+        let case = PromptCase { name, clean, corrupted: None, observable: None, roles: [].into(), edits: Vec::new() };
         Ok(analysis(model, &[case], &mut |_, _| {})?)
     }
 }
@@ -237,9 +238,9 @@ impl DonorArgs {
         Ok(Some(tokens(model, self.donor.as_deref(), self.donor_tokens.as_deref())?))
     }
 
-    /// Runs the second prompt, if there is one.
-    pub(crate) fn run(&self, model: &Model) -> Result<Option<Run>, Failure> {
-        Ok(self.tokens(model)?.map(|tokens| model.run(&tokens, &[])).transpose()?)
+    /// Runs the second prompt under the edits, if there is one.
+    pub(crate) fn run(&self, model: &Model, edits: &EditArgs) -> Result<Option<Run>, Failure> {
+        Ok(self.tokens(model)?.map(|tokens| edits.run(model, &tokens)).transpose()?)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use resolvent::Labelled;
 use resolvent::field::{Case, Joint, Predictor, PredictorOptions, SiteKind, distinct, patch_at, patch_of_prompts};
-use resolvent::model::RunOptions;
+use resolvent::model::Site;
 use resolvent_report::strongest_heads;
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::observable::RequiredObservable;
 use crate::options::{CorruptedArgs, ModelArgs, PromptArgs};
 use crate::output::{Output, OutputArgs, checks, heatmaps, labels};
@@ -16,8 +17,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
     #[command(flatten)]
+    edits: EditArgs,
+    #[command(flatten)]
     corrupted: CorruptedArgs,
-    /// Kinds of sites to patch, with commas: resid, mid, attn_out, mlp_out, and each head's q, k, v, z
+    /// Kinds of sites to patch, with commas: resid, mid, attn_out, mlp_out, and each head's q, k, v, z, pattern
     #[arg(long, value_name = "KINDS", value_delimiter = ',', default_value = "resid")]
     sites: Vec<SiteKind>,
     /// Predictors beside first order, with commas: curvature, hvp, integrated, relp
@@ -47,14 +50,13 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
-    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         return args.of_prompts(output, &cases);
     }
     let (observable, prompts) = args.corrupted.with(&model, &args.prompt, &args.observable)?;
     let kinds = distinct(args.sites.iter().copied());
-    let sites = kinds.iter().flat_map(|kind| kind.sites(model.sizes())).collect();
-    let options = RunOptions { sites, ..RunOptions::default() };
-    let runs = model.run_all(&prompts, &options)?;
+    let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(model.sizes())).collect();
+    let runs = args.edits.run_all(&model, &prompts, &sites)?;
     let [clean, corrupted] = [0, 1].map(|i| runs[i].clone());
     let mut result = patch_at(&clean, &corrupted, &observable, &kinds)?;
     if !args.predictors.is_empty() {

@@ -10,10 +10,11 @@ use resolvent::field::{CaseRuns, Prompts, over_prompts, read_direction};
 use resolvent::model::{Error, Model, PromptCase, PromptRow, PromptSet, Site, Task, file_text};
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::observable::ObservableArgs;
 use crate::output::{Output, checks, maps};
 use crate::shards::{Computed, ShardArgs, is_silent};
-use crate::terminal::print;
+use crate::terminal::{counted, print};
 
 /// The prompt file of an analysis, or a long text as many prompts.
 #[derive(Args)]
@@ -30,13 +31,13 @@ pub(crate) struct PromptSetArgs {
     #[arg(long, value_name = "N", default_value_t = WINDOW, requires = "text", conflicts_with_all = ["prompt", "tokens"])]
     window: usize,
     /// Task of the prompt file; may be given several times, without it all are analysed
-    #[arg(long, value_name = "NAME", requires = "prompts")]
+    #[arg(long, value_name = "NAME", requires = "prompts", conflicts_with_all = ["prompt", "tokens"])]
     task: Vec<String>,
     /// The most rows that are taken of a task, or the most windows of a text
-    #[arg(long, value_name = "N", requires = "many")]
+    #[arg(long, value_name = "N", requires = "many", conflicts_with_all = ["prompt", "tokens"])]
     rows: Option<usize>,
     /// Stop at a row that cannot be read or analysed, instead of leaving it out
-    #[arg(long, requires = "many")]
+    #[arg(long, requires = "many", conflicts_with_all = ["prompt", "tokens"])]
     strict: bool,
     #[command(flatten)]
     pub(crate) shards: ShardArgs,
@@ -97,6 +98,8 @@ pub(crate) struct Cases<'a> {
     rows: Vec<PromptRow>,
     /// The observable that takes the place of the rows' own.
     observable: Option<String>,
+    /// The edits of every prompt.
+    edits: EditArgs,
     /// The cases, in parts that are computed together; none with shards, which make their own.
     parts: Vec<Vec<PromptCase>>,
     /// Lines that are no rows, and rows that do not fit the model.
@@ -133,6 +136,16 @@ impl PromptSetArgs {
         model: &'a Model,
         observable: Option<&ObservableArgs>,
     ) -> Result<Option<Cases<'a>>, Failure> {
+        self.edited(model, observable, &EditArgs::default())
+    }
+
+    /// Returns the cases of the file under edits, if one is given; see [`PromptSetArgs::cases`].
+    pub(crate) fn edited<'a>(
+        &'a self,
+        model: &'a Model,
+        observable: Option<&ObservableArgs>,
+        edits: &EditArgs,
+    ) -> Result<Option<Cases<'a>>, Failure> {
         let (path, set) = match (&self.prompts, &self.text) {
             (Some(path), _) => (path, read(path)?),
             (None, Some(path)) => (path, self.windows(model, path)?),
@@ -140,7 +153,8 @@ impl PromptSetArgs {
         };
         let observable = observable.and_then(|observable| observable.text(model));
         let rows = set.rows(&self.task, self.rows)?.into_iter().cloned().collect();
-        let mut found = Cases { args: self, path, model, rows, observable, parts: Vec::new(), left_out: Vec::new() };
+        let (edits, parts, left_out) = (edits.clone(), Vec::new(), Vec::new());
+        let mut found = Cases { args: self, path, model, rows, observable, edits, parts, left_out };
         found.left_out.extend(set.bad_rows.iter().map(|(line, reason)| (format!("line {line}"), reason.clone())));
         if !self.shards.is_given() {
             // The parts are those of shards, so that shards have the same batches.
@@ -173,7 +187,12 @@ impl Cases<'_> {
         };
         let (mut cases, mut left_out) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in rows {
-            match row.case(self.model, self.observable.as_deref(), Some(&direction)) {
+            let case = row.case(self.model, self.observable.as_deref(), Some(&direction));
+            let edited = case.and_then(|case| {
+                let edits = self.edits.of(self.model, case.clean.len())?;
+                Ok(PromptCase { edits, ..case })
+            });
+            match edited {
                 Ok(case) => cases.push(case),
                 Err(error) => left_out.push((row.name(), error.to_string())),
             }
@@ -282,7 +301,8 @@ impl Cases<'_> {
         output.of_prompts(&averaged, &labels).finish(&result, || {
             let count = result.array("lengths").map_or(0, |lengths| lengths.data.len());
             let left_out = self.left_out.len() + left_out;
-            let mut text = format!("{count} prompts, {left_out} left out; tokens from the end\n\n");
+            let prompts = counted(&count.to_string());
+            let mut text = format!("{prompts}, {left_out} left out; tokens from the end\n\n");
             let titles: Vec<(&str, String)> =
                 arrays.iter().map(|(name, title)| (*name, format!("mean {title}"))).collect();
             let titles: Vec<(&str, &str)> = titles.iter().map(|(name, title)| (*name, &title[..])).collect();
@@ -305,11 +325,6 @@ fn of_library(failure: Failure) -> resolvent::field::Error {
             Err(other) => resolvent::field::Error::Input(other.to_string()),
         },
     }
-}
-
-/// Formats a number of prompts, as the metadata have it.
-pub(crate) fn counted(prompts: &str) -> String {
-    format!("{prompts} {}", if prompts == "1" { "prompt" } else { "prompts" })
 }
 
 /// Returns the names of `most` tokens that are counted from the end.

@@ -8,7 +8,7 @@ use resolvent::field::{Probes, reach};
 use crate::Failure;
 use crate::options::{ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks};
-use crate::prompts::counted;
+use crate::terminal::counted;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

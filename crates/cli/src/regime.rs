@@ -8,6 +8,7 @@ use resolvent::{Context, Labelled};
 use resolvent_report::terminal::visible;
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::observable::RequiredObservable;
 use crate::options::{DirectionArgs, DonorArgs, ModelArgs, PromptArgs, parse_places};
 use crate::output::{OutputArgs, checks, label};
@@ -16,6 +17,8 @@ use crate::output::{OutputArgs, checks, label};
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     #[command(flatten)]
     direction: DirectionArgs,
     /// Places of the sources, LEVEL,TOKEN, or LEVEL for its tokens up to the observable's position; without any, every
@@ -54,14 +57,14 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
-    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         // A displacement is to the row's corrupted prompt.
         let result = cases.each(&[], &|runs| args.regime(&runs.clean, runs.observable()?, runs.corrupted.as_ref()))?;
         return cases.finish(output, result, &[], &mean_radii);
     }
     let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
-    let run = model.run(&tokens, &[])?;
-    let result = args.regime(&run, &observable, args.donor.run(&model)?.as_ref())?;
+    let run = args.edits.run(&model, &tokens)?;
+    let result = args.regime(&run, &observable, args.donor.run(&model, &args.edits)?.as_ref())?;
     output
         .naming(&run, Some(&args.observable))
         .finish(&result, || format!("{}{}", table(&run, args, &result), checks(&result)))

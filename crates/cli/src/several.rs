@@ -1,23 +1,28 @@
 //! `--device all`: several devices of this machine compute the shards of one work, each in a process of its own.
 //!
 //! A device gets the next shard when it has written the one before, so fast devices compute more. A process that ends
-//! early gives its shard back, and one that still opens its device when all is done is ended.
+//! early gives its shard back. One that still opens its device when all is done, or after ten minutes, is ended.
 
-use std::collections::VecDeque;
+mod queue;
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::channel;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::Duration;
 
 use resolvent::engine::{Choice, Kind, adapters};
 
 use crate::Failure;
 use crate::terminal::{print, say};
+use queue::{Queue, Shared, Speed};
+
+/// How long a process may open its device and its model, before the other devices proceed without it.
+const OPEN: Duration = Duration::from_secs(600);
 
 /// The value of `--device`.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,151 +72,6 @@ pub(crate) fn from_environment() -> Option<String> {
     match (text.parse(), index) {
         (Ok(Asked::List(names)), Some(index)) => names.get(index % names.len()).cloned(),
         _ => Some(text),
-    }
-}
-
-/// Why a device is left out whose process says nothing.
-const ENDED: &str = "its process ended early";
-
-/// What the processes of all devices share.
-struct Queue {
-    waiting: VecDeque<usize>,
-    devices: Vec<Speed>,
-    left_out: usize,
-}
-
-/// What a device has done.
-#[derive(Clone, Default)]
-struct Speed {
-    shards: usize,
-    seconds: f64,
-    /// The shard that it computes.
-    running: Option<usize>,
-    /// Whether it has opened its device, or was ended because the others had computed all before that.
-    is_ready: bool,
-    is_late: bool,
-    /// Why its process ended early.
-    failure: Option<String>,
-}
-
-impl Speed {
-    /// Returns the seconds of a shard, once they are known.
-    fn of_shard(&self) -> Option<f64> {
-        (self.shards > 0).then(|| self.seconds / self.shards as f64)
-    }
-}
-
-/// What a device does next.
-#[derive(Debug, PartialEq)]
-enum Next {
-    Shard(usize),
-    Wait,
-    End,
-}
-
-impl Queue {
-    /// Chooses what a device does next. It leaves the last shards to faster devices that would compute all of them
-    /// before it had computed one. The fastest device never waits for others to take a shard.
-    fn next(&mut self, device: usize) -> Next {
-        let others = || self.devices.iter().enumerate().filter(|(i, of)| *i != device && of.failure.is_none());
-        if self.waiting.is_empty() {
-            // A process that ends early would give its shard back.
-            return if others().any(|(_, of)| of.running.is_some()) { Next::Wait } else { Next::End };
-        }
-        let helps = self.devices[device].of_shard().is_none_or(|own| {
-            let faster = others().filter_map(|(_, of)| of.of_shard()).filter(|seconds| *seconds < own);
-            faster.map(|seconds| own / seconds.max(1e-9)).sum::<f64>() <= self.waiting.len() as f64
-        });
-        match self.waiting.front() {
-            Some(&shard) if helps => {
-                self.waiting.pop_front();
-                self.devices[device].running = Some(shard);
-                Next::Shard(shard)
-            }
-            _ => Next::Wait,
-        }
-    }
-}
-
-/// The queue, and what wakes those who wait for a change of it.
-struct Shared {
-    queue: Mutex<Queue>,
-    changed: Condvar,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Gives shards to the process of one device until all are computed, or until it ends.
-    fn serve(&self, device: usize, children: &[Mutex<Option<Child>>], done: &Sender<()>) {
-        let own = |number: usize| children[number].lock().unwrap_or_else(PoisonError::into_inner);
-        let pipes = own(device).as_mut().and_then(|child| child.stdin.take().zip(child.stdout.take()));
-        let mut talk = pipes.map(|(stdin, stdout)| (stdin, BufReader::new(stdout)));
-        // The process says that its device is open, so that its start is no part of the time of a shard.
-        let mut line = String::new();
-        let is_ready = talk.as_mut().is_some_and(|(_, stdout)| stdout.read_line(&mut line).is_ok_and(|n| n > 0));
-        let mut queue = self.lock();
-        match is_ready {
-            true => queue.devices[device].is_ready = true,
-            false if queue.devices[device].is_late => {}
-            false => queue.devices[device].failure = Some(ENDED.to_owned()),
-        }
-        drop(queue);
-        self.changed.notify_all();
-        if !is_ready {
-            return;
-        }
-        loop {
-            let mut queue = self.lock();
-            let shard = loop {
-                match queue.next(device) {
-                    Next::Shard(shard) => break shard,
-                    Next::End => {
-                        for (number, of) in queue.devices.iter_mut().enumerate() {
-                            if !of.is_ready && of.failure.is_none() {
-                                of.is_late = true;
-                                let _ended = own(number).as_mut().map(Child::kill);
-                            }
-                        }
-                        drop(queue);
-                        self.changed.notify_all();
-                        return;
-                    }
-                    Next::Wait => queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
-                }
-            };
-            drop(queue);
-            let began = Instant::now();
-            let answer = talk.as_mut().and_then(|(stdin, stdout)| {
-                writeln!(stdin, "{shard}").and_then(|()| stdin.flush()).ok()?;
-                let mut line = String::new();
-                stdout.read_line(&mut line).ok()?;
-                line.trim().parse::<usize>().ok()
-            });
-            let mut queue = self.lock();
-            queue.devices[device].running = None;
-            match answer {
-                Some(left_out) => {
-                    queue.left_out += left_out;
-                    queue.devices[device].shards += 1;
-                    queue.devices[device].seconds += began.elapsed().as_secs_f64();
-                    // The one that listens outlives all processes.
-                    let _heard = done.send(());
-                }
-                None => {
-                    queue.waiting.push_front(shard);
-                    queue.devices[device].failure = Some(ENDED.to_owned());
-                }
-            }
-            let ended = queue.devices[device].failure.is_some();
-            drop(queue);
-            self.changed.notify_all();
-            if ended {
-                return;
-            }
-        }
     }
 }
 
@@ -266,6 +126,7 @@ pub(crate) fn compute(
             });
         }
         drop(sender);
+        scope.spawn(|| shared.watch(&children, OPEN));
         receiver.iter().for_each(|()| done());
     });
     let queue = shared.lock();
@@ -333,32 +194,6 @@ pub(crate) fn from_stdin(compute: &mut dyn FnMut(usize) -> Result<usize, Failure
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn queue(shards: usize, seconds: &[Option<f64>]) -> Queue {
-        let speed = |seconds: &Option<f64>| match seconds {
-            Some(seconds) => Speed { shards: 2, seconds: 2.0 * seconds, ..Speed::default() },
-            None => Speed::default(),
-        };
-        Queue { waiting: (0..shards).collect(), devices: seconds.iter().map(speed).collect(), left_out: 0 }
-    }
-
-    #[test]
-    fn slow_devices_leave_the_last_shards_to_fast_ones() {
-        assert_eq!(queue(1, &[None, Some(1.0)]).next(0), Next::Shard(0), "its speed is not known");
-        assert_eq!(queue(9, &[Some(10.0), Some(1.0)]).next(0), Next::Wait);
-        assert_eq!(queue(10, &[Some(10.0), Some(1.0)]).next(0), Next::Shard(0));
-        assert_eq!(queue(1, &[Some(10.0), Some(1.0)]).next(1), Next::Shard(0));
-        assert_eq!(queue(1, &[Some(1.0), Some(1.0), Some(1.0)]).next(0), Next::Shard(0), "none of them is faster");
-        // If the fast device is lost, the slow one computes the rest.
-        let mut lost = queue(1, &[Some(10.0), Some(1.0)]);
-        lost.devices[1].failure = Some("lost".to_owned());
-        assert_eq!((lost.next(0), lost.next(0)), (Next::Shard(0), Next::End));
-        // A shard that another device computes may come back.
-        let mut all = queue(1, &[Some(1.0), Some(1.0)]);
-        assert_eq!((all.next(0), all.next(1)), (Next::Shard(0), Next::Wait));
-        all.devices[0].running = None;
-        assert_eq!(all.next(1), Next::End);
-    }
 
     #[test]
     fn lists_of_devices_are_read() {

@@ -9,10 +9,11 @@ use std::sync::{Mutex, PoisonError};
 use clap::{ArgMatches, Args, Command};
 use resolvent::engine::Steps;
 use resolvent::field::{Part, Prompts, SHARD, Shards, Work, file_hash};
-use resolvent::model::{Model, PromptRow};
+use resolvent::model::{EditText, Model, PromptRow};
 
 use crate::Failure;
 use crate::several::{self, Asked, from_stdin};
+use crate::terminal::counted;
 
 /// Which part of the prompts, and where its files go.
 #[derive(Args)]
@@ -22,10 +23,10 @@ pub(crate) struct ShardArgs {
     shard: Option<Part>,
     /// Write results of fixed-size shards of the prompts to files in DIR; `resolvent merge DIR` joins them. Shards that
     /// are there are not computed again
-    #[arg(long, value_name = "DIR", requires = "many", conflicts_with_all = ["out", "plot", "json"])]
+    #[arg(long, value_name = "DIR", requires = "many", conflicts_with_all = ["prompt", "tokens", "out", "plot", "json"])]
     out_dir: Option<PathBuf>,
     /// Prompts of a shard, which are computed together: all parts of one folder have the same number
-    #[arg(long, value_name = "N", default_value_t = SHARD, requires = "many")]
+    #[arg(long, value_name = "N", default_value_t = SHARD, requires = "many", conflicts_with_all = ["prompt", "tokens"])]
     shard_size: usize,
     /// Compute the shards whose numbers stdin lists, as a process of one of several devices
     #[arg(long, hide = true, requires = "out_dir")]
@@ -142,10 +143,10 @@ pub(crate) struct Computed {
 impl fmt::Display for Computed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { folder, all, part, found, left_out, shares } = self;
-        let computed = part - found;
+        let (computed, left_out) = (part - found, counted(&left_out.to_string()));
         write!(
             f,
-            "{part} of {all} shards: {computed} computed, {found} were there; {left_out} prompts left out{shares}\n\
+            "{part} of {all} shards: {computed} computed, {found} were there; {left_out} left out{shares}\n\
             `resolvent merge {}` joins them when all are there",
             folder.display()
         )
@@ -239,11 +240,16 @@ fn canonical(value: &OsStr) -> String {
     if hashes.is_empty() { text.into_owned() } else { format!("{text} ({})", hashes.join(" ")) }
 }
 
-/// Returns the hashes of the files that an observable names in quotes.
+/// Returns the hashes of the files that an observable names in quotes, or that an edit names.
 fn files_in(text: &str) -> Vec<String> {
-    if !text.contains("project") {
-        return Vec::new();
-    }
-    let quoted = text.split('"').skip(1).step_by(2).map(Path::new);
-    quoted.filter(|path| path.is_file()).map(|path| file_hash(path).unwrap_or_default()).collect()
+    let edit: Option<EditText> = text.parse().ok();
+    let named = edit.as_ref().and_then(EditText::file).map(Path::new);
+    let is_observable = text.contains("project") && edit.is_none();
+    let quoted = text.split('"').skip(1).step_by(2).map(Path::new).filter(|_| is_observable);
+    named
+        .into_iter()
+        .chain(quoted)
+        .filter(|path| path.is_file())
+        .map(|path| file_hash(path).unwrap_or_default())
+        .collect()
 }

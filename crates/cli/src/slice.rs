@@ -9,6 +9,7 @@ use resolvent::{Labelled, Place};
 use resolvent_report::terminal::visible;
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::observable::ObservableArgs;
 use crate::options::{ModelArgs, PromptArgs, parse_places, tokens};
 use crate::output::{Output, OutputArgs, checks, label};
@@ -19,6 +20,8 @@ use crate::terminal::say;
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     /// Basis of the sources: pca, unembed[:TOKEN,...], embed[:TOKEN,...], sensitivity, displacement (with --donor),
     /// krylov[:SEED], random[:SEED], or a file with the arrays source [d,k] and, if it is another, readout [d,m]
     #[arg(short, long, value_name = "B", default_value = "pca")]
@@ -70,10 +73,10 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
-    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         return args.of_prompts(&model, &cases, output);
     }
-    let run = model.run(&args.prompt.tokens(&model)?, &[])?;
+    let run = args.edits.run(&model, &args.prompt.tokens(&model)?)?;
     let output = output.naming(&run, None);
     let linear = run.linearize(Mode::Exact);
     let (from, to) = (distinct(places(&args.from, &run)?), distinct(places(&args.to, &run)?));
@@ -249,7 +252,7 @@ impl Args {
         let texts = self.donor.iter().map(|text| tokens(model, Some(text), None));
         let ids = self.donor_tokens.iter().map(|ids| tokens(model, None, Some(ids)));
         let prompts: Result<Vec<Vec<u32>>, Failure> = texts.chain(ids).collect();
-        Ok(distinct(prompts?).iter().map(|tokens| model.run(tokens, &[])).collect::<Result<_, _>>()?)
+        Ok(distinct(prompts?).iter().map(|tokens| self.edits.run(model, tokens)).collect::<Result<_, _>>()?)
     }
 
     /// Formats a line on what was computed, and the strongest pairs.

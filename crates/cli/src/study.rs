@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
-use resolvent::field::distinct;
-use resolvent::field::stats::Interval;
-use resolvent::field::study::{LeftOut, Null, Statement, StepProgress, Study, StudyOptions, Verdict};
+use resolvent::field::study::{LeftOut, Null, Statement, StepProgress, StepShare, Study, StudyOptions, Verdict};
+use resolvent::field::{Part, distinct};
 use resolvent::model::Model;
 use resolvent_report::terminal::visible;
 use resolvent_report::{Studied, study_page};
@@ -44,6 +43,9 @@ pub(crate) struct Args {
     /// Folder of the results and the page; the same command goes on where it was interrupted
     #[arg(short, long, value_name = "DIR", default_value = "study")]
     out: PathBuf,
+    /// Compute part I of N of the steps, from 0, and write no page; without it, the steps that are missing and the page
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Part>,
     #[command(flatten)]
     model: ModelArgs,
 }
@@ -67,7 +69,11 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         .collect::<Result<Vec<Model>, Failure>>()?;
     let options = StudyOptions { tasks: args.task.clone(), prompts: args.limit, quick: args.quick, seed: args.seed };
     let nulls = if args.no_nulls { &[][..] } else { &Null::ALL };
-    run(&Study::new(&large, &small, &set, options)?, nulls, &args.out)
+    let study = Study::new(&large, &small, &set, options)?;
+    match args.shard {
+        Some(part) => run_part(&study, nulls, (part, &args.out)),
+        None => run(&study, nulls, &args.out),
+    }
 }
 
 /// Tasks of the demonstration, and the largest number of pairs that an analysis takes of a task.
@@ -102,19 +108,40 @@ fn family() -> impl Iterator<Item = &'static str> {
     std::iter::empty()
 }
 
+fn bar() -> ProgressBar {
+    add(ProgressBar::new(0).with_style(style("{bar:16} {pos}/{len}{left} {wide_msg}")))
+}
+
+/// Shows the step that is about to run.
+fn show(bar: &ProgressBar, progress: StepProgress<'_>) {
+    let null = progress.null.map_or_else(String::new, |null| format!("null of {}: ", null.words()));
+    let words = null + &in_words(progress.name);
+    if bar.is_hidden() {
+        say(format_args!("   {:>2}/{}  {words}", progress.done + 1, progress.of));
+    }
+    bar.set_length(progress.of as u64);
+    bar.set_position(progress.done as u64);
+    bar.set_message(visible(&words).into_owned());
+}
+
+/// Runs the steps of one process of several.
+fn run_part(study: &Study<'_>, nulls: &[Null], (part, folder): (Part, &Path)) -> Result<(), Failure> {
+    let bar = bar();
+    let share = study.run_part(nulls, (part, folder), &mut |progress| show(&bar, progress));
+    bar.finish_and_clear();
+    let StepShare { all, own, found } = share?;
+    let computed = own - found;
+    print(&format!(
+        "{own} of {all} steps: {computed} computed, {found} were there\n\
+         the same command without --shard writes {} when all are there",
+        visible(&folder.join("index.html").display().to_string())
+    ))
+}
+
 /// Runs the steps that have no result yet, writes the page, and prints the statements.
 fn run(study: &Study<'_>, nulls: &[Null], folder: &Path) -> Result<(), Failure> {
-    let bar = add(ProgressBar::new(0).with_style(style("{bar:16} {pos}/{len}{left} {wide_msg}")));
-    let found = study.run_with(nulls, folder, &mut |progress: StepProgress<'_>| {
-        let null = progress.null.map_or_else(String::new, |null| format!("null of {}: ", null.words()));
-        let words = null + &in_words(progress.name);
-        if bar.is_hidden() {
-            say(format_args!("   {:>2}/{}  {words}", progress.done + 1, progress.of));
-        }
-        bar.set_length(progress.of as u64);
-        bar.set_position(progress.done as u64);
-        bar.set_message(visible(&words).into_owned());
-    });
+    let bar = bar();
+    let found = study.run_with(nulls, folder, &mut |progress| show(&bar, progress));
     bar.finish_and_clear();
     let found = found?;
     let page = folder.join("index.html");
@@ -161,22 +188,13 @@ fn line(text: &mut String, s: &Statement) {
         Verdict::Few => format!("{} ({})", s.verdict.name(), s.prompts),
         _ => s.verdict.name().to_owned(),
     };
-    let _infallible = writeln!(text, "{verdict:<20} {:<30} {:<24} {}", s.name, within(s.figure), s.measure);
+    let _infallible = writeln!(text, "{verdict:<20} {:<30} {:<24} {}", s.name, s.figure, s.measure);
     for null in &s.nulls {
         let beyond = match null.exceeded {
             Some(true) => "beyond",
             Some(false) => "not beyond",
             None => "undecided",
         };
-        let _infallible = writeln!(text, "  {beyond:<18} {:<30} {}", null.null.words(), within(null.figure));
-    }
-}
-
-/// Formats an estimate with its interval, if it has one.
-fn within(f: Interval) -> String {
-    match f {
-        f if f.estimate.is_nan() => "no value".to_owned(),
-        f if f.low.is_nan() => format!("{:.2}", f.estimate),
-        f => format!("{:.2} ({:.2} to {:.2})", f.estimate, f.low, f.high),
+        let _infallible = writeln!(text, "  {beyond:<18} {:<30} {}", null.null.words(), null.figure);
     }
 }

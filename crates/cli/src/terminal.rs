@@ -32,6 +32,11 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Formats a number of prompts.
+pub(crate) fn counted(prompts: &str) -> String {
+    format!("{prompts} {}", if prompts == "1" { "prompt" } else { "prompts" })
+}
+
 /// Returns whether stdout takes colours.
 pub(crate) fn colours() -> bool {
     takes_colours(&io::stdout())

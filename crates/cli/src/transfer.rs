@@ -3,6 +3,7 @@
 use resolvent::field::{TransferOptions, distinct, transfer_of_prompts};
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::observable::RequiredObservable;
 use crate::options::{DonorArgs, ModelArgs, PromptArgs, tokens};
 use crate::output::{OutputArgs, checks, heatmaps};
@@ -11,6 +12,8 @@ use crate::output::{OutputArgs, checks, heatmaps};
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     #[command(flatten)]
     donor: DonorArgs,
     /// Factor of the displacement
@@ -40,19 +43,21 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
     let model = args.model.open()?;
     let options = TransferOptions { scale: args.scale, random: args.controls, seed: args.seed };
-    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         let result = cases.all(|model, cases, progress| transfer_of_prompts(model, cases, &options, progress))?;
         let arrays = [("fraction", "transfer fraction"), ("random", "transfer fraction of random directions")];
         return cases.finish(output, result, &arrays, &|_| String::new());
     }
     let (observable, prompt) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
-    let run = model.run(&prompt, &[])?;
+    let run = args.edits.run(&model, &prompt)?;
     let donor = args.donor.tokens(&model)?.ok_or("no donor was given; write --donor TEXT or --donor-tokens IDS")?;
-    let donor = model.run(&observable.extend(&donor), &[])?;
+    let donor = args.edits.run(&model, &observable.extend(&donor))?;
     let other = |text: &String| tokens(&model, Some(text), None);
     let others = distinct(args.other.iter().map(other).collect::<Result<Vec<_>, Failure>>()?);
-    let others =
-        others.iter().map(|tokens| model.run(&observable.extend(tokens), &[])).collect::<Result<Vec<_>, _>>()?;
+    let others = others
+        .iter()
+        .map(|tokens| args.edits.run(&model, &observable.extend(tokens)))
+        .collect::<Result<Vec<_>, _>>()?;
     let result = resolvent::transfer(&run, &donor, &observable, &others, &options)?;
     output.naming(&run, Some(&args.observable)).finish(&result, || {
         let value = result.array("value").map_or([f32::NAN; 2], |a| [a.data[0], a.data[1]]);

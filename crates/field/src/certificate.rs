@@ -212,7 +212,7 @@ pub(crate) fn adjoint_all(mode: Mode, runs: &[&Run], seed: u64) -> Result<Vec<Ce
     let random = |run: &Run, seed| gaussian(seed, run.tokens().len() * d);
     let source = |(token, v): (usize, &[f32])| Source { site: ends[0], token, vector: v.to_vec() };
     let sources: Vec<Vec<Source>> =
-        runs.iter().map(|run| random(run, seed + 1).chunks(d).enumerate().map(source).collect()).collect();
+        runs.iter().map(|run| random(run, seed.wrapping_add(1)).chunks(d).enumerate().map(source).collect()).collect();
     let cotangent = |(token, u): (usize, &[f32])| Seed::Field { level: sizes.layers, token, vector: u.to_vec() };
     let seeds: Vec<Vec<Seed>> =
         runs.iter().map(|run| random(run, seed).chunks(d).enumerate().map(cotangent).collect()).collect();
@@ -226,7 +226,7 @@ pub(crate) fn adjoint_all(mode: Mode, runs: &[&Run], seed: u64) -> Result<Vec<Ce
     let seeded = runs.iter().zip(&seeds).map(|(run, seeds)| SeededRun { run, seeds });
     vjp_of(mode, &seeded.collect::<Vec<_>>(), &ends[..1], &mut |chunk| put(&mut sensitivities, chunk))?;
     let check = |n: usize| {
-        let (u, v, last) = (random(runs[n], seed), random(runs[n], seed + 1), &responses[n]);
+        let (u, v, last) = (random(runs[n], seed), random(runs[n], seed.wrapping_add(1)), &responses[n]);
         let (forward, backward) = (dot(&u, last), dot(&sensitivities[n], &v));
         // If J is zero, as in a run whose last level was put in place, both sides are zero.
         let scale = (norm(&u) * norm(last)).max(f64::MIN_POSITIVE);
@@ -246,7 +246,7 @@ pub(crate) fn adjoint_all(mode: Mode, runs: &[&Run], seed: u64) -> Result<Vec<Ce
 /// An observable that does not fit, or a device error.
 pub fn symmetry(linear: &Linearization<'_>, observable: &Observable, seed: u64) -> Result<Certificate> {
     let (d, end) = (linear.run().model().sizes().d, observable.position() + 1);
-    let directions = [seed, seed + 1].map(|seed| gaussian(seed, end * d));
+    let directions = [seed, seed.wrapping_add(1)].map(|seed| gaussian(seed, end * d));
     let sources = directions.each_ref().map(|direction| -> Vec<Source> {
         let rows = direction.chunks(d).enumerate();
         rows.map(|(token, v)| Source { site: Site::ResidPre(0), token, vector: v.to_vec() }).collect()

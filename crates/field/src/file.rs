@@ -1,5 +1,6 @@
 //! Writes files whole: under a temporary name in the same directory, followed by a rename.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -26,20 +27,25 @@ pub fn check_writable(path: &Path) -> Result<()> {
 /// # Errors
 /// As [`check_writable`], or a full disk.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fail = |e: &io::Error| unwritten(path, e);
     match Target::of(path)? {
-        Target::File(at) => {
-            let mut file = temporary(path, &at)?;
-            file.write_all(bytes).map_err(|e| fail(&e))?;
-            keep_permissions(file.as_file(), &at).map_err(|e| fail(&e))?;
-            file.persist(at).map_err(|e| fail(&e.error))?;
-            Ok(())
-        }
+        Target::File(at) => write_file(path, &at, &mut |file| file.write_all(bytes).map_err(|e| unwritten(path, &e))),
         Target::Stream(at) => {
             let opened = std::fs::OpenOptions::new().write(true).open(at);
-            opened.and_then(|mut file| file.write_all(bytes)).map_err(|e| fail(&e))
+            opened.and_then(|mut file| file.write_all(bytes)).map_err(|e| unwritten(path, &e))
         }
     }
+}
+
+/// Writes a regular file whole by `write`, which may seek in it; see [`write_whole`]. `path` leads to the file `at`.
+///
+/// # Errors
+/// As [`write_whole`], or the error of `write`.
+pub(crate) fn write_file(path: &Path, at: &Path, write: &mut dyn FnMut(&mut File) -> Result<()>) -> Result<()> {
+    let mut file = temporary(path, at)?;
+    write(file.as_file_mut())?;
+    keep_permissions(file.as_file(), at).map_err(|e| unwritten(path, &e))?;
+    file.persist(at).map_err(|e| unwritten(path, &e.error))?;
+    Ok(())
 }
 
 /// Writes a file whole, unless there is one. Of several writers at the same time, one writes. Returns whether this one
@@ -95,7 +101,7 @@ fn resolve_links(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Gives `file` the permissions of the file at `at`, if there is one. `file` is about to replace it.
-pub(crate) fn keep_permissions(file: &std::fs::File, at: &Path) -> io::Result<()> {
+pub(crate) fn keep_permissions(file: &File, at: &Path) -> io::Result<()> {
     match std::fs::metadata(at) {
         Ok(old) if cfg!(unix) => file.set_permissions(old.permissions()),
         _ => Ok(()),

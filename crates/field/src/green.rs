@@ -41,8 +41,8 @@ pub fn green_with(run: &Run, place: Place, source: &[f32], options: GreenOptions
     Ok(green_all(&[PlacedSource { run, place, vector: source }], options)?.remove(0))
 }
 
-/// Computes the response field of each of several sources, and returns a result for each; see [`green_with`]. Runs of one
-/// batch share passes.
+/// Computes the response field of each of several sources, and returns a result for each; see [`green_with`]. Runs of
+/// one batch share passes.
 ///
 /// # Errors
 /// As [`green`], for any of the sources.
@@ -116,7 +116,7 @@ fn gains_all(places: &[(&Run, Place)], (count, seed): (usize, u64)) -> Result<Ve
     let Some((first, _)) = places.first() else { return Ok(Vec::new()) };
     let (levels, _, d) = shape(first);
     let unit = |i: u64| -> Vec<f32> {
-        let v = gaussian(seed + i, d);
+        let v = gaussian(seed.wrapping_add(i), d);
         let size = norm(&v);
         v.iter().map(|&x| (f64::from(x) / size) as f32).collect()
     };

@@ -6,6 +6,7 @@ use std::path::Path;
 use resolvent_model::Run;
 
 use crate::certificate::Certificate;
+use crate::edited::described;
 use crate::error::{Error, Result};
 use crate::file::{check_writable, write_whole};
 use crate::finite::{self, Broken};
@@ -86,7 +87,8 @@ impl Labelled {
             ("driver", format!("{} {}", info.backend, info.driver)),
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ];
-        let metadata = metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        let edits = (!run.edits().is_empty()).then(|| ("edits", described(run.edits())));
+        let metadata = metadata.into_iter().chain(edits).map(|(k, v)| (k.to_owned(), v)).collect();
         Self { metadata, ..Self::default() }
     }
 

@@ -36,7 +36,7 @@ pub trait LinearMap {
 /// # Errors
 /// A device error.
 pub fn adjoint_of(map: &dyn LinearMap, seed: u64) -> Result<Certificate> {
-    let (x, y) = (gaussian(seed, map.columns()), gaussian(seed + 1, map.rows()));
+    let (x, y) = (gaussian(seed, map.columns()), gaussian(seed.wrapping_add(1), map.rows()));
     let (ax, aty) = (map.apply(std::slice::from_ref(&x))?, map.apply_transpose(std::slice::from_ref(&y))?);
     let difference = (dot(&y, &ax[0]) - dot(&aty[0], &x)).abs();
     // If A is zero, both sides are zero.

@@ -51,7 +51,7 @@ pub(crate) fn block_norms_of(linear: &Linearization<'_>, places: &[Place], probe
     let vector = |(place, i): (usize, usize)| match probes {
         Probes::Exact => (0..d).map(|j| if i == j { 1.0 } else { 0.0 }).collect(),
         Probes::Hutchinson(_, seed) => {
-            gaussian(seed + (place * count + i) as u64, d).iter().map(|x| x.signum()).collect()
+            gaussian(seed.wrapping_add((place * count + i) as u64), d).iter().map(|x| x.signum()).collect()
         }
     };
     let source = |which: (usize, usize)| {

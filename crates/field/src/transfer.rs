@@ -80,7 +80,7 @@ pub fn transfer(
     // The displacement, then its controls: all of them in one sweep.
     let mut moves = vec![displacement];
     for i in 0..options.random as u64 {
-        moves.push(matched(&gaussian(options.seed + i, moves[0].len()), &moves[0], d));
+        moves.push(matched(&gaussian(options.seed.wrapping_add(i), moves[0].len()), &moves[0], d));
     }
     for other in others {
         let away: Vec<f32> = other.field()?.iter().zip(&here).map(|(q, p)| q - p).collect();

@@ -95,6 +95,11 @@ impl EditText {
         Ok(edits)
     }
 
+    /// Returns the file of the vector, if it is one.
+    pub fn file(&self) -> Option<&str> {
+        if let Operand::File(file) = &self.operand { Some(file) } else { None }
+    }
+
     /// Returns the change of a value of `width` elements.
     fn change(&self, width: usize, file: Option<&[f32]>) -> Change {
         let number = if let Operand::Number(number) = self.operand { number } else { 0.0 };

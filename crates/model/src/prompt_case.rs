@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::edit::Edit;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::observable::{Distribution, Observable};
@@ -24,6 +25,8 @@ pub struct PromptCase {
     pub observable: Option<Observable>,
     /// Tokens of the clean prompt by the names of their roles.
     pub roles: BTreeMap<String, Range<usize>>,
+    /// Edits under which both prompts run.
+    pub edits: Vec<Edit>,
 }
 
 /// A pair of prompts as tokens of a model: they have the same length and differ.
@@ -74,7 +77,7 @@ impl PromptRow {
         if let Some(observable) = &observable {
             observable.check(model.sizes(), &clean)?;
         }
-        Ok(PromptCase { name: self.name(), clean, corrupted, observable, roles })
+        Ok(PromptCase { name: self.name(), clean, corrupted, observable, roles, edits: Vec::new() })
     }
 
     /// Returns the row as a pair of prompts that differ, as tokens of `model`.

@@ -11,7 +11,7 @@ use resolvent::{Direction, Place};
 
 use crate::arguments::{About, Along, donor_of, field_vector, place, places, run_of};
 use crate::failure::{Result, value_error};
-use crate::lists::{Pair, count, counts, items};
+use crate::lists::{Pair, Seed, count, counts, items};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::work::detached;
@@ -125,16 +125,16 @@ pub(crate) fn regime(
     PyResultOf::new(py, result, Some(run), Some(&title))
 }
 
-/// Checks the options of an inversion: the number of places and their choice, the limit, the weight of the energy, steps and
-/// seed.
+/// Checks the options of an inversion: the number of places and their choice, the limit, the weight of the energy,
+/// steps and seed.
 pub(crate) fn inversion(
     (sparse, choose): (Option<i64>, &str),
     limit: Option<f32>,
     damp: f64,
-    (refine, seed): (i64, i64),
+    (refine, seed): (i64, Seed),
 ) -> Result<InvertOptions> {
     let method = method(counts("sparse", sparse)?, choose)?;
-    let (refine, seed) = (count("refine", refine)?, count("seed", seed)?);
+    let (refine, seed) = (count("refine", refine)?, seed.0);
     if let Some(limit) = limit.filter(|limit| !limit.is_finite() || *limit <= 0.0) {
         return Err(value_error(format!("invalid limit={limit}: expected a finite number above 0 for |s| / |h[l,t]|")));
     }

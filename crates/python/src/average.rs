@@ -6,6 +6,7 @@ use resolvent::model::PromptText;
 
 use crate::classes::PyModel;
 use crate::failure::Result;
+use crate::lists::{Seed, count};
 use crate::prompts::PyPrompts;
 use crate::result::PyResultOf;
 use crate::work::detached;
@@ -25,7 +26,8 @@ impl PyPrompts {
         signature = (*, skip_first = 16, skip_last = 1),
         text_signature = "($self, *, skip_first=16, skip_last=1)"
     )]
-    fn average(&self, py: Python<'_>, skip_first: usize, skip_last: usize) -> Result<PyResultOf> {
+    fn average(&self, py: Python<'_>, skip_first: i64, skip_last: i64) -> Result<PyResultOf> {
+        let (skip_first, skip_last) = (count("skip_first", skip_first)?, count("skip_last", skip_last)?);
         let options = AverageOptions { skip_first, skip_last };
         self.analysed(py, |progress| average(&self.model, &self.cases, options, progress))
     }
@@ -37,9 +39,12 @@ impl PyPrompts {
     /// Arrays: `gain` [L+1, T] over depth and distance, `across` (squared gain over that at the own token), `spread`
     /// (over places) of the same shape; `others` [L+1], the share at other tokens; `by_level` [L+1, L+1, T];
     /// `prompts_at` [T]; with two prompts or more `error` [L+1, T].
-    #[pyo3(signature = (*, directions = 4, seed = 0), text_signature = "($self, *, directions=4, seed=0)")]
-    fn reach(&self, py: Python<'_>, directions: usize, seed: u64) -> Result<PyResultOf> {
-        let probes = if directions == 0 { Probes::Exact } else { Probes::Hutchinson(directions, seed) };
+    #[pyo3(signature = (*, directions = 4, seed = Seed(0)), text_signature = "($self, *, directions=4, seed=0)")]
+    fn reach(&self, py: Python<'_>, directions: i64, seed: Seed) -> Result<PyResultOf> {
+        let probes = match count("directions", directions)? {
+            0 => Probes::Exact,
+            directions => Probes::Hutchinson(directions, seed.0),
+        };
         self.analysed(py, |progress| reach(&self.model, &self.cases, probes, progress))
     }
 }
@@ -48,7 +53,8 @@ impl PyPrompts {
 impl PyModel {
     /// Consecutive windows of a long text, each a list of `length` token ids, for `prompts`.
     #[pyo3(signature = (text, length = 128), text_signature = "($self, text, length=128)")]
-    fn windows(&self, py: Python<'_>, text: &str, length: usize) -> Result<Vec<Vec<u32>>> {
+    fn windows(&self, py: Python<'_>, text: &str, length: i64) -> Result<Vec<Vec<u32>>> {
+        let length = count("length", length)?;
         let rows = detached(py, |_| self.model.windows(text, length))?;
         let ids = rows.into_iter().filter_map(|row| match row.clean {
             PromptText::Ids(ids) => Some(ids),

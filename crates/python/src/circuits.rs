@@ -14,7 +14,7 @@ use crate::averaged_operator::PyAveragedOperator;
 use crate::classes::PyModel;
 use crate::dictionary::PyDictionary;
 use crate::failure::{Failure, Result, value_error};
-use crate::lists::{Many, Pair, count};
+use crate::lists::{Many, Pair, Seed, count};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::work::detached;
@@ -35,7 +35,7 @@ impl PyModel {
     /// `corrupted_value` [1]; with `by_token` those but `random_exact` also as `first_order_by_token` [E, T] and so on.
     #[pyo3(
         signature = (clean, corrupted, observable, *, predictors = Many::default(), steps = 8, exact = false,
-            random = 0, seed = 0, by_token = false),
+            random = 0, seed = Seed(0), by_token = false),
         text_signature = "($self, clean, corrupted, observable, *, predictors=(), steps=8, exact=False, random=0, \
             seed=0, by_token=False)"
     )]
@@ -49,7 +49,7 @@ impl PyModel {
         steps: i64,
         exact: bool,
         random: i64,
-        seed: i64,
+        seed: Seed,
         by_token: bool,
     ) -> Result<PyResultOf> {
         let predictors = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<EdgePredictor>>>()?;
@@ -57,7 +57,7 @@ impl PyModel {
         let prepared = |prompt, what| self.prepared(prompt, &sites, what);
         let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);
         let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title());
-        let (steps, random, seed) = (count("steps", steps)?, count("random", random)?, count("seed", seed)?);
+        let (steps, random, seed) = (count("steps", steps)?, count("random", random)?, seed.0);
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
         let options = EdgeOptions { predictors, steps, exact, by_token, controls: 0, random, seed };
         let result = detached(py, |_| resolvent::field::edges(&case, &options))?;
@@ -156,7 +156,7 @@ impl PyModel {
     /// `source` [width, k].
     #[pyo3(
         signature = (clean, corrupted, observable, site, token = -1, *, directions = None, readers = "next",
-            controls = 16, seed = 0),
+            controls = 16, seed = Seed(0)),
         text_signature = "($self, clean, corrupted, observable, site, token=-1, *, directions=None, readers=\"next\", \
             controls=16, seed=0)"
     )]
@@ -171,11 +171,11 @@ impl PyModel {
         directions: Option<&Bound<'_, PyAny>>,
         readers: &str,
         controls: i64,
-        seed: i64,
+        seed: Seed,
     ) -> Result<PyResultOf> {
         let site: Site = site.parse()?;
         let of = directions.map_or(Ok(Subspace::Best), vectors)?;
-        let (random, seed) = (count("controls", controls)?, count("seed", seed)?);
+        let (random, seed) = (count("controls", controls)?, seed.0);
         let options = SubspaceOptions { readers: readers.parse()?, random, seed };
         let prepared = |prompt, what| self.prepared(prompt, &[site], what);
         let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);

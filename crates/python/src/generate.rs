@@ -8,7 +8,7 @@ use crate::arguments::{Token, tokens};
 use crate::classes::PyModel;
 use crate::edit::PyEdit;
 use crate::failure::Result;
-use crate::lists::{List, Many, count, counts};
+use crate::lists::{List, Many, Seed, count, counts};
 use crate::work::detached;
 
 #[pymethods]
@@ -21,7 +21,7 @@ impl PyModel {
     /// token takes a pass of one row over the keys and values of the tokens before it.
     #[pyo3(
         signature = (prompt, max_new_tokens = 10, edits = Many::default(), *, temperature = 0.0, top_k = None, top_p = None,
-            seed = 0, stop = Many::default()),
+            seed = Seed(0), stop = Many::default()),
         text_signature = "($self, prompt, max_new_tokens=10, edits=(), *, temperature=0.0, top_k=None, top_p=None, seed=0, \
             stop=())"
     )]
@@ -34,7 +34,7 @@ impl PyModel {
         temperature: f64,
         top_k: Option<i64>,
         top_p: Option<f64>,
-        seed: i64,
+        seed: Seed,
         stop: Many<Token>,
     ) -> Result<Bound<'py, PyArray1<u32>>> {
         let tokens = tokens(&self.model, prompt)?;
@@ -46,7 +46,7 @@ impl PyModel {
     /// each prompt.
     #[pyo3(
         signature = (prompts, max_new_tokens = 10, edits = Many::default(), *, temperature = 0.0, top_k = None, top_p = None,
-            seed = 0, stop = Many::default()),
+            seed = Seed(0), stop = Many::default()),
         text_signature = "($self, prompts, max_new_tokens=10, edits=(), *, temperature=0.0, top_k=None, top_p=None, seed=0, \
             stop=())"
     )]
@@ -59,7 +59,7 @@ impl PyModel {
         temperature: f64,
         top_k: Option<i64>,
         top_p: Option<f64>,
-        seed: i64,
+        seed: Seed,
         stop: Many<Token>,
     ) -> Result<Vec<Bound<'py, PyArray1<u32>>>> {
         let prompts = prompts.0.iter().map(|prompt| tokens(&self.model, prompt)).collect::<Result<Vec<_>>>()?;
@@ -74,14 +74,14 @@ impl PyModel {
         py: Python<'py>,
         prompts: Vec<Vec<u32>>,
         (many, edits, stop): (i64, Many<Py<PyEdit>>, Many<Token>),
-        (temperature, top_k, top_p, seed): (f64, Option<i64>, Option<f64>, i64),
+        (temperature, top_k, top_p, seed): (f64, Option<i64>, Option<f64>, Seed),
     ) -> Result<Vec<Bound<'py, PyArray1<u32>>>> {
         let model = &self.model;
         let edits = prompts.iter().map(|tokens| PyEdit::all(&edits.0, model, tokens.len()));
         let edits = edits.collect::<Result<Vec<Vec<Edit>>>>()?;
         let stop = stop.0.iter().map(|one| one.id(model)).collect::<Result<Vec<u32>>>()?;
         let many = count("max_new_tokens", many)?;
-        let (top_k, seed) = (counts("top_k", top_k)?, count("seed", seed)?);
+        let (top_k, seed) = (counts("top_k", top_k)?, seed.0);
         let sampling = Sampling { temperature, top_k, top_p, seed };
         let each = |(tokens, edits): (&Vec<u32>, &Vec<Edit>)| model.generate(tokens, edits, (many, &stop), &sampling);
         let found = detached(py, |_| prompts.iter().zip(&edits).map(each).collect::<Result<Vec<_>, _>>())?;

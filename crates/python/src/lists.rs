@@ -3,7 +3,7 @@
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyFloat, PyString};
+use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyString};
 
 use crate::failure::{Result, value_error};
 
@@ -111,6 +111,23 @@ pub(crate) fn count<T: TryFrom<i64>>(name: &str, number: i64) -> Result<T> {
 /// Does what [`count`] does, for an optional argument.
 pub(crate) fn counts<T: TryFrom<i64>>(name: &str, number: Option<i64>) -> Result<Option<T>> {
     number.map(|number| count(name, number)).transpose()
+}
+
+/// The argument `seed`: a whole number from 0 to 2^64 - 1.
+#[derive(Clone, Copy)]
+pub(crate) struct Seed(pub(crate) u64);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Seed {
+    type Error = PyErr;
+
+    fn extract(any: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(seed) = any.extract::<u64>() {
+            return Ok(Self(seed));
+        }
+        let is_whole = whole(&any).is_some() || any.is_instance_of::<PyInt>();
+        let refused = format!("invalid seed={}: expected a whole number from 0 to 2**64 - 1", any.repr()?.to_cow()?);
+        Err(if is_whole { PyValueError::new_err(refused) } else { PyTypeError::new_err(refused) })
+    }
 }
 
 /// The argument `device`: text, or an index of `devices()`.

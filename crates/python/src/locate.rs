@@ -8,7 +8,7 @@ use crate::arguments::check_model;
 use crate::arrays::{contiguous, floats};
 use crate::classes::PyRun;
 use crate::failure::{Result, value_error};
-use crate::lists::{List, Many, count};
+use crate::lists::{List, Many, Seed, count};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::work::detached;
@@ -27,7 +27,7 @@ impl PyRun {
     /// `resolution` [L+1, T, L+1, T].
     #[pyo3(
         signature = (response, *, levels = None, values = None, noise = 0.01, length = None, draws = 4,
-            share = 0.95, seed = 0)
+            share = 0.95, seed = Seed(0))
     )]
     fn locate(
         &self,
@@ -38,9 +38,9 @@ impl PyRun {
         length: Option<f64>,
         draws: i64,
         share: f64,
-        seed: i64,
+        seed: Seed,
     ) -> Result<PyResultOf> {
-        let (draws, seed) = (count("draws", draws)?, count("seed", seed)?);
+        let (draws, seed) = (count("draws", draws)?, seed.0);
         let observed = (levels.map(|levels| levels.0), values.map(|values| values.0));
         locate(&self.run, response, observed, &LocateOptions { noise, length, draws, share, seed })
     }

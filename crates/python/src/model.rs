@@ -16,7 +16,7 @@ use crate::arrays::to_numpy;
 use crate::classes::{PyModel, PyRun};
 use crate::edit::PyEdit;
 use crate::failure::{Failure, Result, value_error};
-use crate::lists::{DeviceName, List, Many, count, counts};
+use crate::lists::{DeviceName, List, Many, Seed, count, counts};
 use crate::observable::PyObservable;
 use crate::opened::Opened;
 use crate::prompt_rows::PromptArguments;
@@ -174,7 +174,8 @@ impl PyModel {
     /// Activation patching: every value of the clean prompt, put into the corrupted one, one site and token at a time.
     ///
     /// Prompts are text, ids or runs, of as many tokens. `sites` are kinds: `resid` (the field, [L+1, T]), `mid`,
-    /// `attn_out`, `mlp_out` ([L, T]), and each head's `q`, `k`, `v`, `z` ([L, H, T]).
+    /// `attn_out`,
+    /// `mlp_out` ([L, T]), and each head's `q`, `k`, `v`, `z`, `pattern` ([L, H, T]).
     ///
     /// Arrays: `effect` = J(patched) - J(corrupted) and `first_order`, what the sensitivity predicts, [L+1, T]; the
     /// same as `effect.KIND`, `first_order.KIND` of other kinds; `clean_value`, `corrupted_value` [1].
@@ -257,7 +258,7 @@ impl PyModel {
     /// `correlation`, `correlation_low`, `correlation_high` and `explained` [3, 4]; of the held-out effects `predicted`
     /// and `actual` [N].
     #[pyo3(
-        signature = (large, prompts = None, *, tasks = Many::default(), limit = 12, tokens = List::default(), seed = 0),
+        signature = (large, prompts = None, *, tasks = Many::default(), limit = 12, tokens = List::default(), seed = Seed(0)),
         text_signature = "($self, large, prompts=None, *, tasks=(), limit=12, tokens=(), seed=0)"
     )]
     fn scale(
@@ -268,10 +269,10 @@ impl PyModel {
         tasks: Many<String>,
         limit: i64,
         tokens: List<Bound<'_, PyAny>>,
-        seed: i64,
+        seed: Seed,
     ) -> Result<PyResultOf> {
         let (small, large) = (&self.model, &large.get().model);
-        let (limit, seed) = (count("limit", limit)?, count("seed", seed)?);
+        let (limit, seed) = (count("limit", limit)?, seed.0);
         let given = tokens.0.iter().map(|t| token(small, t)).collect::<Result<Vec<u32>>>()?;
         let result = detached(py, |_| {
             let set = prompts.as_ref().map_or_else(PromptSet::embedded, |path| PromptSet::open(path))?;
@@ -291,7 +292,7 @@ impl PyModel {
     /// Arrays over levels and predictors (operator, transport, map, identity, mean, random_model): `error`, `cosine`
     /// [levels, 6] with `_low` and `_high`; `levels`.
     #[pyo3(
-        signature = (large, prompts = None, *, tasks = Many::default(), limit = 16, levels = Many::default(), seed = 0),
+        signature = (large, prompts = None, *, tasks = Many::default(), limit = 16, levels = Many::default(), seed = Seed(0)),
         text_signature = "($self, large, prompts=None, *, tasks=(), limit=16, levels=(), seed=0)"
     )]
     fn scale_operators(
@@ -302,10 +303,10 @@ impl PyModel {
         tasks: Many<String>,
         limit: i64,
         levels: Many<usize>,
-        seed: i64,
+        seed: Seed,
     ) -> Result<PyResultOf> {
         let (small, large) = (&self.model, &large.get().model);
-        let (limit, seed) = (count("limit", limit)?, count("seed", seed)?);
+        let (limit, seed) = (count("limit", limit)?, seed.0);
         let result = detached(py, |_| {
             let set = prompts.as_ref().map_or_else(PromptSet::embedded, |path| PromptSet::open(path))?;
             let pairs = pairs_of_both(&set, &tasks.0, limit, [small, large])?;
@@ -323,7 +324,7 @@ impl PyModel {
     /// study that was interrupted is resumed when it is called again.
     #[pyo3(
         signature = (prompts = None, *, tasks = Many::default(), limit = 32, quick = false, small = Many::default(),
-            seed = 0, nulls = true, out = "study".into(), progress = true),
+            seed = Seed(0), nulls = true, out = "study".into(), progress = true),
         text_signature = "($self, prompts=None, *, tasks=(), limit=32, quick=False, small=(), seed=0, \
             nulls=True, out=\"study\", progress=True)"
     )]
@@ -335,13 +336,13 @@ impl PyModel {
         limit: i64,
         quick: bool,
         small: Many<Py<PyModel>>,
-        seed: i64,
+        seed: Seed,
         nulls: bool,
         out: PathBuf,
         progress: bool,
     ) -> Result<PyStudy> {
         let small = small.0.iter().map(|model| model.get().model.clone()).collect();
-        let (tasks, limit, seed) = (tasks.0, count("limit", limit)?, count("seed", seed)?);
+        let (tasks, limit, seed) = (tasks.0, count("limit", limit)?, seed.0);
         let arguments = StudyArguments { prompts, tasks, limit, quick, small, seed, nulls, out, progress };
         PyStudy::run(py, &self.model, arguments)
     }

@@ -18,7 +18,7 @@ use crate::analyses;
 use crate::arrays::to_numpy;
 use crate::averaged_operator::PyAveragedOperator;
 use crate::failure::{Failure, Result, value_error};
-use crate::lists::{List, Many, Pair, count, counts};
+use crate::lists::{List, Many, Pair, Seed, count, counts};
 use crate::prompt_sources::{self, EachAlong};
 use crate::result::PyResultOf;
 use crate::shards::{EACH, PyShards, Target};
@@ -174,11 +174,11 @@ impl PyPrompts {
     /// Transfer fractions of each pair, whose donor is the corrupted prompt: `fraction` [P, L+1, T], and controls in
     /// `controls` random directions.
     #[pyo3(
-        signature = (*, scale = 1.0, controls = 8, seed = 0),
+        signature = (*, scale = 1.0, controls = 8, seed = Seed(0)),
         text_signature = "($self, *, scale=1.0, controls=8, seed=0)"
     )]
     fn transfer(&self, py: Python<'_>, scale: f32, controls: i64, seed: i64) -> Result<PyResultOf> {
-        let options = TransferOptions { scale, random: count("controls", controls)?, seed: count("seed", seed)? };
+        let options = TransferOptions { scale, random: count("controls", controls)?, seed: seed.0 };
         self.each(py, |model, cases, progress| transfer_of_prompts(model, cases, &options, progress))
     }
 
@@ -195,7 +195,8 @@ impl PyPrompts {
         self.each(py, identities_of_prompts)
     }
 
-    /// Responses to a source at `at` = (level, position) of each prompt, counted from the end if negative; arrays as those of
+    /// Responses to a source at `at` = (level, position) of each prompt, counted from the end if negative; arrays as
+    /// those of
     /// `Run.green`, with an axis `prompt`. A displacement is to the row's corrupted prompt.
     #[pyo3(
         signature = (at, direction = None, *, unit = false, geometry = false, directions = 0),
@@ -215,7 +216,8 @@ impl PyPrompts {
         self.each(py, |model, cases, progress| prompt_sources::green((&at, &along), options, (model, cases), progress))
     }
 
-    /// Linear regimes of each prompt's observable; arguments and arrays as those of `Run.regime`, with an axis `prompt`.
+    /// Linear regimes of each prompt's observable; arguments and arrays as those of `Run.regime`, with an axis
+    /// `prompt`.
     #[pyo3(
         signature = (direction = None, *, unit = false, sites = None, amplitudes = None, absolute = false, field = false,
             nodes = 0),
@@ -240,10 +242,12 @@ impl PyPrompts {
         self.each(py, |model, cases, progress| prompt_sources::regime(about, &options, (model, cases), progress))
     }
 
-    /// Sources that change each prompt's observable by `change`; arguments and arrays as those of `Run.invert`, with an axis
+    /// Sources that change each prompt's observable by `change`; arguments and arrays as those of `Run.invert`, with an
+    /// axis
     /// `prompt`.
     #[pyo3(
-        signature = (change, *, sites = None, sparse = None, choose = "greedy", limit = None, damp = 0.0, refine = 0, seed = 0),
+        signature = (change, *, sites = None, sparse = None, choose = "greedy", limit = None, damp = 0.0, refine = 0,
+            seed = Seed(0)),
         text_signature = "($self, change, *, sites=None, sparse=None, choose=\"greedy\", limit=None, damp=0.0, refine=0, seed=0)"
     )]
     fn invert(
@@ -256,7 +260,7 @@ impl PyPrompts {
         limit: Option<f32>,
         damp: f64,
         refine: i64,
-        seed: i64,
+        seed: Seed,
     ) -> Result<PyResultOf> {
         let options = analyses::inversion((sparse, choose), limit, damp, (refine, seed))?;
         let goal = (change, sites.as_ref().map(|sites| &sites.0[..]));
@@ -266,7 +270,7 @@ impl PyPrompts {
     /// Edges of each pair; arrays as those of `Model.edges`, with an axis `prompt`. `controls` other pairs give
     /// `other_prompts` [P, E]: the scores of their displacements, at the same norms (root mean square).
     #[pyo3(
-        signature = (*, predictors = Many::default(), steps = 8, exact = false, controls = 0, random = 0, seed = 0,
+        signature = (*, predictors = Many::default(), steps = 8, exact = false, controls = 0, random = 0, seed = Seed(0),
             by_token = false),
         text_signature = "($self, *, predictors=(), steps=8, exact=False, controls=0, random=0, seed=0, by_token=False)"
     )]
@@ -278,12 +282,12 @@ impl PyPrompts {
         exact: bool,
         controls: i64,
         random: i64,
-        seed: i64,
+        seed: Seed,
         by_token: bool,
     ) -> Result<PyResultOf> {
         let predictors = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<EdgePredictor>>>()?;
         let (steps, controls) = (count("steps", steps)?, count("controls", controls)?);
-        let (random, seed) = (count("random", random)?, count("seed", seed)?);
+        let (random, seed) = (count("random", random)?, seed.0);
         let options = EdgeOptions { predictors, steps, exact, by_token, controls, random, seed };
         self.each(py, |model, cases, progress| edges_of_prompts(model, (cases, &self.cases), &options, progress))
     }
@@ -316,7 +320,7 @@ impl PyPrompts {
     /// metadata: `methods`, `roles`), `floor` [1], `said` [2, R], `dimension` [2], `learning`, `by_tokens`, `spectrum`;
     /// `read` and `write` [S, K, d], the directions.
     #[pyo3(
-        signature = (*, level = None, train = None, ranks = None, sensitivities = "averaged", steps = 8, seed = 0),
+        signature = (*, level = None, train = None, ranks = None, sensitivities = "averaged", steps = 8, seed = Seed(0)),
         text_signature = "($self, *, level=None, train=None, ranks=None, sensitivities=\"averaged\", steps=8, seed=0)"
     )]
     fn reduce(
@@ -327,7 +331,7 @@ impl PyPrompts {
         ranks: Option<List<i64>>,
         sensitivities: &str,
         steps: i64,
-        seed: i64,
+        seed: Seed,
     ) -> Result<PyResultOf> {
         let ranks = match ranks {
             Some(ranks) => ranks.0.into_iter().map(|rank| count("ranks", rank)).collect::<Result<_>>()?,
@@ -340,7 +344,7 @@ impl PyPrompts {
             ranks,
             sensitivities: sensitivities.parse()?,
             steps: count("steps", steps)?,
-            seed: count("seed", seed)?,
+            seed: seed.0,
         };
         self.analysed(py, |progress| resolvent::field::reduce(&self.model, &self.cases, &options, progress))
     }
@@ -360,7 +364,7 @@ impl PyPrompts {
     /// S], `area`, `distance` [P, 1], with their means and intervals.
     #[pyo3(
         signature = (*, score = "integrated", steps = 8, selection = "top", prune = None, ablation = "corrupted", resamples = 4,
-            shares = None, controls = 2, seed = 0, ranked_on = 0),
+            shares = None, controls = 2, seed = Seed(0), ranked_on = 0),
         text_signature = "($self, *, score=\"integrated\", steps=8, selection=\"top\", prune=None, ablation=\"corrupted\", \
             resamples=4, shares=None, controls=2, seed=0, ranked_on=0)"
     )]
@@ -375,7 +379,7 @@ impl PyPrompts {
         resamples: i64,
         shares: Option<List<f64>>,
         controls: i64,
-        seed: i64,
+        seed: Seed,
         ranked_on: i64,
     ) -> Result<PyResultOf> {
         let options = CircuitOptions {
@@ -387,7 +391,7 @@ impl PyPrompts {
             resamples: count("resamples", resamples)?,
             shares: shares.map_or(CircuitOptions::default().shares, |shares| shares.0),
             random: count("controls", controls)?,
-            seed: count("seed", seed)?,
+            seed: seed.0,
             ranked_on: count("ranked_on", ranked_on)?,
         };
         self.analysed(py, |progress| resolvent::field::circuit(&self.model, &self.cases, &options, progress))

@@ -12,7 +12,7 @@ use crate::arrays::to_numpy;
 use crate::classes::{PyModel, PyRun, labels};
 use crate::failure::Result;
 use crate::linearization::PyLinearization;
-use crate::lists::{List, Many, Pair, count, counts};
+use crate::lists::{List, Many, Pair, Seed, count, counts};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::slice::{SliceArguments, slice};
@@ -256,7 +256,7 @@ impl PyRun {
     /// and the baselines'.
     #[pyo3(
         signature = (goals, *, sites = None, sparse = None, choose = "greedy", limit = None, damp = 0.0,
-            refine = 0, seed = 0)
+            refine = 0, seed = Seed(0))
     )]
     fn invert(
         &self,
@@ -267,7 +267,7 @@ impl PyRun {
         limit: Option<f32>,
         damp: f64,
         refine: i64,
-        seed: i64,
+        seed: Seed,
     ) -> Result<PyResultOf> {
         let options = analyses::inversion((sparse, choose), limit, damp, (refine, seed))?;
         analyses::invert(&self.run, goals, sites.as_ref().map(|sites| &sites.0[..]), &options)
@@ -282,7 +282,7 @@ impl PyRun {
     /// Arrays: `fraction` [L+1, T], `value` [2], `random`, `random_low`, `random_high` [L+1, T]; `shuffled...` with
     /// others.
     #[pyo3(
-        signature = (donor, observable, *, scale = 1.0, controls = 8, seed = 0, others = List::default()),
+        signature = (donor, observable, *, scale = 1.0, controls = 8, seed = Seed(0), others = List::default()),
         text_signature = "($self, donor, observable, *, scale=1.0, controls=8, seed=0, others=())"
     )]
     fn transfer(
@@ -291,10 +291,10 @@ impl PyRun {
         observable: &Bound<'_, PyObservable>,
         scale: f32,
         controls: i64,
-        seed: i64,
+        seed: Seed,
         others: List<Bound<'_, PyAny>>,
     ) -> Result<PyResultOf> {
-        let options = TransferOptions { scale, random: count("controls", controls)?, seed: count("seed", seed)? };
+        let options = TransferOptions { scale, random: count("controls", controls)?, seed: seed.0 };
         analyses::transfer(&self.run, (donor, &others.0), observable, &options)
     }
 

@@ -2,11 +2,10 @@
 
 use std::cell::Cell;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use resolvent::Labelled;
 use resolvent::field::{Prompts, Shards};
 
 use crate::failure::{Result, value_error};
@@ -95,8 +94,5 @@ pub(crate) fn _paths(folder: PathBuf) -> Result<Vec<PathBuf>> {
 /// Joins the shards of a folder into one result file.
 #[pyfunction]
 pub(crate) fn _merge(py: Python<'_>, folder: PathBuf, out: PathBuf) -> Result<()> {
-    detached(py, |_| {
-        Labelled::check_path(Path::new(&out))?;
-        Shards::open(&folder)?.merge()?.write(&out)
-    })
+    detached(py, |_| Shards::open(&folder)?.merge_into(&out).map(|_| ()))
 }

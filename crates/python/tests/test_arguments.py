@@ -89,6 +89,11 @@ def test_integers_of_numpy(run, tiny):
     assert run.logits_at(np.int16(-1)).shape == (50,)
     assert run.slice("random", rank=np.int64(2), progress=False).values.shape[1:] == (2, 2)
     assert tiny.patch_sweep([1, 2], [1, 3], J, interactions=np.uint8(1)).values.shape == (4, 2)
+    # Seeds have all 64 bits.
+    for seed in (2**63, 2**64 - 1, np.uint64(2**64 - 1)):
+        found = tiny.generate([1, 2], 8, temperature=2, seed=seed)
+        assert (found == tiny.generate([1, 2], 8, temperature=2, seed=int(seed))).all()
+        assert run.transfer([1, 2, 3, 4, 5], J, controls=2, seed=seed).values is not None
     assert Source(SITE, np.int64(1), np.ones(32)) == Source(SITE, 1, np.ones(32))
 
 
@@ -107,6 +112,10 @@ def test_integers_of_numpy(run, tiny):
         ("invalid refine=-1", lambda m, r: r.invert((J, 1.0), refine=-1)),
         ("invalid controls=-1", lambda m, r: r.transfer([1, 2, 3, 4, 5], J, controls=-1)),
         ("invalid seed=-1", lambda m, r: r.transfer([1, 2, 3, 4, 5], J, seed=-1)),
+        ("invalid seed=18446744073709551616: expected a whole number from 0 to 2**64 - 1", lambda m, r: m.generate([1], seed=2**64)),
+        ("invalid skip_first=-1", lambda m, r: m.prompts([[1]]).average(skip_first=-1)),
+        ("invalid directions=-1", lambda m, r: m.prompts([[1]]).reach(directions=-1)),
+        ("invalid length=-1", lambda m, r: m.windows("", -1)),
         ("invalid directions=-1", lambda m, r: r.green((0, 0), directions=-1)),
         ("invalid steps=-1", lambda m, r: r.flow(J, (0, 0), steps=-1)),
         ("invalid draws=-1", lambda m, r: r.locate(r.field, draws=-1)),

@@ -190,3 +190,25 @@ fn sets_are_compared_on_the_command_line() {
     let line = error(&["compare", &sets.at("a"), &sets.at("d")]);
     assert!(line.contains("no array of one set is in the other; compare results of one analysis"), "{line}");
 }
+
+/// Prompts without labels are paired by their lines, and the output says so.
+#[test]
+fn pairs_by_line_are_named() {
+    let sets = Sets(tempfile::tempdir().expect("a temporary folder"));
+    let rows: String = (0..9).map(|i| format!("\"7,{i},3\",\"7,{i},9\"\n")).collect();
+    for set in ["a", "b"] {
+        let labelled = "label,clean_tokens,corrupted_tokens\nx,\"1,2,3\",\"1,2,4\"\n";
+        let rows = if set == "a" { rows.clone() } else { rows.replace("7,", "5,") };
+        let text = format!("{labelled}{}", rows.lines().map(|row| format!(",{row}\n")).collect::<String>());
+        std::fs::write(sets.at(&format!("rows-{set}.csv")), text).expect("writes");
+        sets.analyse(set, &["patch", "--observe", "logit(#3)"]);
+    }
+    let [a, b, out] = ["a", "b", "out.safetensors"].map(|name| sets.at(name));
+    let printed = run(&["compare", &a, &b, "--out", &out]).done();
+    assert!(printed.contains("9 prompts without labels are paired by their lines; tokens from the end"), "{printed}");
+    let found = Labelled::read(&sets.0.path().join("out.safetensors")).expect("reads");
+    assert_eq!((&found.metadata["prompts"][..], &found.metadata["by_line"][..]), ("10", "9"));
+    let labelled = Sets::new();
+    let printed = run(&["compare", &labelled.at("a"), &labelled.at("b")]).done();
+    assert!(!printed.contains("labels"), "{printed}");
+}

@@ -6,6 +6,7 @@ mod cases;
 mod commands;
 mod compare;
 mod directory;
+mod edits;
 mod files;
 mod fuzz;
 mod generate;

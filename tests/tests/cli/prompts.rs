@@ -166,3 +166,29 @@ fn slices_of_prompts_are_those_of_each_prompt() {
     assert_eq!(whole.array("svd_values").expect("values").axes, [("prompt", 8), ("triplet", 2)]);
     assert!(stdout.contains("mean singular values of G"), "{stdout}");
 }
+
+/// Options of many prompts are refused beside a single one, instead of being ignored.
+#[test]
+fn options_of_many_prompts_need_them() {
+    let one = ["sensitivity", "--tokens", "3,14,15", "--target", "#3", "--model", tiny()];
+    for more in [
+        &["--task", "x"][..],
+        &["--rows", "3"],
+        &["--strict"],
+        &["--out-dir", "x"],
+        &["--shard-size", "2"],
+        &["--window", "9"],
+    ] {
+        let ran = on_host(&[&one[..], more].concat());
+        assert!(ran.code == Some(2) && ran.stderr.contains("cannot be used with"), "{more:?}: {}", ran.stderr);
+    }
+    for more in [&["--task", "x"][..], &["--rows", "3"]] {
+        let ran = on_host(&[&["generate", "--tokens", "3", "--model", tiny()][..], more].concat());
+        assert!(ran.code == Some(2) && ran.stderr.contains("cannot be used with"), "{more:?}: {}", ran.stderr);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = utf8(&folder.path().join("one.csv"));
+    std::fs::write(&file, "clean_tokens,target\n\"3,14,15\",#3\n").expect("writes");
+    let printed = on_host(&["sensitivity", "--prompts", &file, "--model", tiny()]).done();
+    assert!(printed.starts_with("1 prompt, 0 left out; tokens from the end"), "{printed}");
+}

@@ -56,7 +56,7 @@ fn devices_share_the_shards() {
     assert!(bytes == whole, "two processes of the host have the bytes of one");
     assert!(ran.stderr.contains("line 12 is left out"), "{}", ran.stderr);
     let text = ran.done();
-    assert!(text.starts_with("6 of 6 shards: 6 computed, 0 were there; 1 prompts left out\ndevice host: "), "{text}");
+    assert!(text.starts_with("6 of 6 shards: 6 computed, 0 were there; 1 prompt left out\ndevice host: "), "{text}");
     let counts = text.lines().filter_map(|line| line.strip_prefix("device host: ")?.split_once(" shards"));
     assert_eq!(counts.map(|(n, _)| n.parse::<usize>().expect("a number")).sum::<usize>(), 6, "{text}");
     // All real devices: at least the host.

@@ -104,6 +104,39 @@ fn a_killed_study_is_resumed_with_the_same_bytes() {
     assert!(run(&other).failed().contains("belongs to a study of another model"));
 }
 
+/// Parts of the steps in several processes give the files and the page of one, nulls included.
+#[test]
+fn processes_share_the_steps_of_a_study() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [whole, shared] = ["whole", "shared"].map(|name| folder.path().join(name));
+    let with_nulls = |folder: &Path| -> Vec<String> {
+        let own = study(folder).into_iter().filter(|argument| argument != "--no-nulls");
+        own.chain(["--model".to_owned(), "atlas-nano".to_owned()]).collect()
+    };
+    let printed = run(&arguments(&with_nulls(&whole))).done();
+    let part = |part: &str| {
+        let list = with_nulls(&shared);
+        run(&[&arguments(&list)[..], &["--shard", part]].concat()).done()
+    };
+    let texts = ["0/3", "2/3", "1/3"].map(part);
+    let mut own = 0;
+    for text in &texts {
+        let (count, rest) = text.split_once(" of ").expect("a count");
+        let (all, _) = rest.split_once(" steps: ").expect("all steps");
+        own += count.parse::<usize>().expect("a number");
+        assert!(text.contains(" 0 were there\nthe same command without --shard writes "), "{text}");
+        assert_eq!(all.parse::<usize>().expect("a number") % 8, 0, "eight analyses: {text}");
+    }
+    assert!(!shared.join("index.html").exists());
+    let steps = results(&shared).len();
+    assert!(part("0/1").starts_with(&format!("{own} of {own} steps: 0 computed, {own} were there")));
+    let again = run(&arguments(&with_nulls(&shared))).done();
+    assert_eq!(again.replace(&utf8(&shared), ""), printed.replace(&utf8(&whole), ""));
+    assert!(results(&shared) == results(&whole) && page(&shared) == page(&whole));
+    assert_eq!(results(&shared).len(), steps, "nothing was left for the whole command");
+    assert!(results(&shared.join("nulls/random")) == results(&whole.join("nulls/random")));
+}
+
 /// The nulls run in folders of their own, and every statement is printed beside them.
 #[test]
 fn a_study_runs_beside_its_nulls() {

@@ -40,7 +40,14 @@ impl Torch {
 }
 
 fn case(name: &str, tokens: &[u32]) -> PromptCase {
-    PromptCase { name: name.to_owned(), clean: tokens.to_vec(), corrupted: None, observable: None, roles: [].into() }
+    PromptCase {
+        name: name.to_owned(),
+        clean: tokens.to_vec(),
+        corrupted: None,
+        observable: None,
+        roles: [].into(),
+        edits: Vec::new(),
+    }
 }
 
 fn nano(on: &Subject) -> Model {

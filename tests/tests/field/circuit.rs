@@ -22,6 +22,7 @@ fn cases() -> Vec<PromptCase> {
         corrupted: Some(corrupted.to_vec()),
         observable: Some(Observable::logit_diff(4, 20, 4)),
         roles: [].into(),
+        edits: Vec::new(),
     };
     PAIRS.iter().enumerate().map(case).collect()
 }
@@ -111,7 +112,14 @@ fn few_edges_of_a_trained_model_are_a_faithful_circuit() {
     let [clean, corrupted] = ["John", "Mary"].map(|giver| tokenizer.encode(&text(giver)).expect("English"));
     let token = |text| parse_token(Some(tokenizer), model.sizes().vocab, text).expect("one token");
     let observable = Some(Observable::logit_diff(token(" Mary"), token(" John"), clean.len() - 1));
-    let case = PromptCase { name: "ioi".to_owned(), clean, corrupted: Some(corrupted), observable, roles: [].into() };
+    let case = PromptCase {
+        name: "ioi".to_owned(),
+        clean,
+        corrupted: Some(corrupted),
+        observable,
+        roles: [].into(),
+        edits: Vec::new(),
+    };
     let options = CircuitOptions { shares: vec![0.02, 0.1], ..CircuitOptions::default() };
     let got = circuit(&model, &[case], &options, &mut |_, _| {}).expect("computes");
     let [faithful, without, random] =

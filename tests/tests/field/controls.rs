@@ -28,6 +28,7 @@ fn cases() -> Vec<PromptCase> {
         corrupted: Some(corrupted.to_vec()),
         observable: Some(j(clean.len())),
         roles: [].into(),
+        edits: Vec::new(),
     };
     PAIRS.iter().enumerate().map(case).collect()
 }

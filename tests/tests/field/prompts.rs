@@ -40,6 +40,7 @@ fn cases(model: &Model) -> Vec<PromptCase> {
             corrupted: Some(corrupted),
             observable: Some(observable(i, clean)),
             roles: [("changed".to_owned(), clean.len() / 2..clean.len() / 2 + 1)].into(),
+            edits: Vec::new(),
         }
     };
     prompts.iter().enumerate().map(case).collect()

@@ -17,6 +17,7 @@ fn cases() -> Vec<PromptCase> {
         corrupted: None,
         observable: None,
         roles: [].into(),
+        edits: Vec::new(),
     };
     PROMPTS.iter().map(case).collect()
 }

@@ -112,6 +112,7 @@ fn waits_do_not_grow_with_prompts() {
         corrupted: Some(CORRUPTED.iter().map(|t| t + i).collect()),
         observable: Some(Observable::logit_diff(2, 6, 5)),
         roles: BTreeMap::new(),
+        edits: Vec::new(),
     };
     let cases: Vec<PromptCase> = (0..6).map(case).collect();
     for on in subjects() {

@@ -94,11 +94,12 @@ pub fn compare(a: &ResultSet, b: &ResultSet, options: &CompareOptions) -> Result
     let (of_a, of_b) = (a.survey()?, b.survey()?);
     let place_in_b: BTreeMap<&[u8; 16], usize> = of_b.keys.iter().enumerate().map(|(i, key)| (key, i)).collect();
     let (mut in_a, mut in_b) = (vec![None; of_a.keys.len()], vec![None; of_b.keys.len()]);
-    let (mut pairs, mut other_tokens) = (0, 0);
+    let (mut pairs, mut other_tokens, mut by_line) = (0, 0, 0);
     for (i, key) in of_a.keys.iter().enumerate() {
         if let Some(&j) = place_in_b.get(key) {
             (in_a[i], in_b[j]) = (Some(pairs), Some(pairs));
             other_tokens += usize::from(of_a.tokens[i] != of_b.tokens[j]);
+            by_line += usize::from(of_a.is_line[i]);
             pairs += 1;
         }
     }
@@ -116,6 +117,7 @@ pub fn compare(a: &ResultSet, b: &ResultSet, options: &CompareOptions) -> Result
         ("only_in_a", of_a.keys.len() - pairs),
         ("only_in_b", of_b.keys.len() - pairs),
         ("other_tokens", other_tokens),
+        ("by_line", by_line),
     ] {
         result = result.note(key, count.to_string());
     }

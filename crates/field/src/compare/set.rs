@@ -68,6 +68,8 @@ pub(super) struct Survey {
     pub(super) keys: Vec<[u8; 16]>,
     /// A hash of the tokens of each prompt.
     pub(super) tokens: Vec<[u8; 8]>,
+    /// Whether the name of each prompt is its line in a file, since it has no label.
+    pub(super) is_line: Vec<bool>,
     /// The metadata of the first prompt.
     pub(super) facts: BTreeMap<String, String>,
     pub(super) roles: BTreeSet<String>,
@@ -82,6 +84,7 @@ impl Survey {
         let time = times.entry(short(hash(name))).or_insert(0);
         *time += 1;
         self.keys.push(short(hash(&format!("{name} {time}"))));
+        self.is_line.push(name.strip_prefix("line ").is_some_and(|line| line.parse::<usize>().is_ok()));
         self.tokens.push(hash(tokens)[..8].try_into().unwrap_or_default());
         if self.facts.is_empty() {
             self.facts.clone_from(&result.metadata);

@@ -94,7 +94,8 @@ impl EachPrompt for Stacked {
                 let data = self.numbers(&mut file, at + (4 * n * count) as u64, count)?;
                 result.arrays.push(unpadded(Array { name, axes: axes.clone(), data }, most, self.lengths[n]));
             }
-            visit(n, &OnePrompt { name, tokens: &self.tokens[n], roles: &roles, result: &result })?;
+            let (tokens, length) = (&self.tokens[n], self.lengths[n]);
+            visit(n, &OnePrompt { name, tokens, roles: &roles, length, result: &result })?;
         }
         Ok(())
     }

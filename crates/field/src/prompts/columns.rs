@@ -14,6 +14,8 @@ pub(crate) struct OnePrompt<'a> {
     /// The ids of its tokens, as the metadata have them.
     pub(crate) tokens: &'a str,
     pub(crate) roles: &'a BTreeMap<String, Range<usize>>,
+    /// The number of its tokens.
+    pub(crate) length: usize,
     pub(crate) result: &'a Labelled,
 }
 
@@ -78,8 +80,7 @@ pub(crate) struct Selected<'a> {
 
 /// Visits all places: the number of a place, and the values of all selected prompts there, a column for each set.
 ///
-/// The sets are read once for as many places as fit into `memory` bytes, so memory does not grow with the number of
-/// prompts.
+/// Memory is as for [`blocks`].
 ///
 /// # Errors
 /// As [`EachPrompt::each`].
@@ -90,27 +91,55 @@ pub(crate) fn columns(
     memory: usize,
     visit: &mut dyn FnMut(usize, &[&[f32]]),
 ) -> Result<()> {
-    let all = places.len();
+    blocks(sets, count, std::slice::from_ref(places), memory, &mut |places, blocks| {
+        let width = places.len();
+        for (at, place) in places.enumerate() {
+            let column = |block: &Vec<f32>| block[at..].iter().step_by(width).copied().collect::<Vec<f32>>();
+            let columns: Vec<Vec<f32>> = blocks.iter().map(column).collect();
+            visit(place, &columns.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        }
+    })
+}
+
+/// Visits a block of places, given their numbers and the values of each set.
+pub(crate) type Block<'a> = &'a mut dyn FnMut(Range<usize>, &[Vec<f32>]);
+
+/// Visits the places of all `arrays`, as many at a time as fit into `memory`: their numbers, and for each set the
+/// values there, a row for each selected prompt. Numbers of places count from one array to the next.
+///
+/// The sets are read once for each block, so memory does not grow with the number of prompts.
+///
+/// # Errors
+/// As [`EachPrompt::each`].
+pub(crate) fn blocks(
+    sets: &[Selected<'_>],
+    count: usize,
+    arrays: &[Places],
+    memory: usize,
+    visit: Block<'_>,
+) -> Result<()> {
+    let all = arrays.iter().map(Places::len).sum();
     let width = (memory / (size_of::<f32>() * count * sets.len()).max(1)).max(1);
     for first in (0..all).step_by(width) {
-        let width = width.min(all - first);
-        let mut blocks = vec![vec![f32::NAN; width * count]; sets.len()];
-        for (Selected { set, index }, block) in sets.iter().zip(&mut blocks) {
-            set.each(&|name| name == places.name, &mut |n, one| {
-                let found = index.get(n).copied().flatten().zip(one.result.array(places.name));
-                if let Some((at, array)) = found {
-                    let row = places.row(array, one.roles);
-                    for (place, value) in row[first..first + width].iter().enumerate() {
-                        block[place * count + at] = *value;
+        let block = first..all.min(first.saturating_add(width));
+        let mut blocks = vec![vec![f32::NAN; block.len() * count]; sets.len()];
+        for (Selected { set, index }, values) in sets.iter().zip(&mut blocks) {
+            set.each(&|name| arrays.iter().any(|places| places.name == name), &mut |n, one| {
+                let Some(at) = index.get(n).copied().flatten() else { return Ok(()) };
+                let (mut place, row) = (0, &mut values[at * block.len()..][..block.len()]);
+                for places in arrays {
+                    let of_array = place..place + places.len();
+                    let shared = of_array.start.max(block.start)..of_array.end.min(block.end);
+                    if let Some(array) = one.result.array(places.name).filter(|_| !shared.is_empty()) {
+                        let values = &places.row(array, one.roles)[shared.start - place..shared.end - place];
+                        row[shared.start - block.start..][..values.len()].copy_from_slice(values);
                     }
+                    place = of_array.end;
                 }
                 Ok(())
             })?;
         }
-        for place in 0..width {
-            let columns: Vec<&[f32]> = blocks.iter().map(|block| &block[place * count..][..count]).collect();
-            visit(first + place, &columns);
-        }
+        visit(block, &blocks);
     }
     Ok(())
 }

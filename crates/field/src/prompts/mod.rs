@@ -7,8 +7,11 @@ mod average;
 mod bootstrap;
 mod circuits;
 mod columns;
+mod joined;
 mod others;
+mod outline;
 mod stack;
+mod texts;
 
 use resolvent_model::{EditedPrompt, Model, Observable, PromptCase, Run, Site};
 
@@ -29,7 +32,9 @@ use crate::transfer::{TransferOptions, transfer};
 pub(crate) use average::WIDE;
 pub use circuits::{attribute_of_prompts, edges_of_prompts, lens_of_prompts};
 pub(crate) use columns::{EachPrompt, OnePrompt, Places, Selected, Visit, columns};
+pub(crate) use joined::Joined;
 pub(crate) use others::others;
+pub(crate) use outline::Outline;
 pub use stack::Prompts;
 
 /// One case as runs, which share a batch with those of other cases.
@@ -122,8 +127,11 @@ fn attempt(
 
 /// Runs all prompts of the cases in one batch.
 fn runs<'a>(model: &Model, cases: &'a [PromptCase], sites: &[Site]) -> Result<Vec<CaseRuns<'a>>> {
-    let both = cases.iter().flat_map(|case| [Some(&case.clean), case.corrupted.as_ref()]).flatten();
-    let prompts: Vec<EditedPrompt<'_>> = both.map(|tokens| EditedPrompt { tokens, edits: &[] }).collect();
+    let both = cases.iter().flat_map(|case| {
+        let both = [Some(&case.clean), case.corrupted.as_ref()].into_iter().flatten();
+        both.map(|tokens| EditedPrompt { tokens, edits: &case.edits })
+    });
+    let prompts: Vec<EditedPrompt<'_>> = both.collect();
     let mut runs = model.run_edited(&prompts, sites)?.into_iter();
     let mut of = |case: &'a PromptCase| {
         let clean = runs.next()?;

@@ -49,6 +49,7 @@ mod tests {
             corrupted: None,
             observable: None,
             roles: [].into(),
+            edits: Vec::new(),
         };
         let cases: Vec<PromptCase> = prompts.iter().map(case).collect();
         let clean = |count, seed| -> Vec<&[u32]> {

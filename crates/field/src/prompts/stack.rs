@@ -1,22 +1,18 @@
 //! Results of several prompts as one result.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use resolvent_model::PromptCase;
-use serde_json::json;
 
-use crate::certificate::merge;
-use crate::error::{Error, Result};
-use crate::labelled::{Array, Labelled};
-use crate::site_kind::SiteKind;
-use crate::stats::Pairs;
+use crate::error::Result;
+use crate::labelled::Labelled;
+use crate::store::Room;
 use crate::study::left_out::{self, LeftOut};
 
-use super::{average, bootstrap};
-
-/// Seed of the resamples.
-const SEED: u64 = 0;
+use super::columns::{EachPrompt, OnePrompt, Visit};
+use super::joined::{Joined, nothing};
+use super::outline::Outline;
 
 /// Results of one analysis for several prompts, and the prompts that were left out.
 #[derive(Clone, Debug, Default)]
@@ -32,9 +28,6 @@ pub struct Prompts {
     /// The prompts that were left out.
     pub left_out: Vec<LeftOut>,
 }
-
-/// What NaN means in an array that is padded.
-const PADDING: &str = "after the end of a shorter prompt";
 
 impl Prompts {
     pub(super) fn push(&mut self, case: &PromptCase, result: Labelled) {
@@ -68,29 +61,9 @@ impl Prompts {
     /// # Errors
     /// There are no results, or their arrays do not match.
     pub fn stack(&self) -> Result<Labelled> {
-        let first = self.some()?;
-        let mut result = Labelled::default();
-        for array in &first.arrays {
-            let all = self.results.iter().map(|one| one.array(array.name)).collect::<Option<Vec<&Array>>>();
-            let Some(all) = all else { continue };
-            if all.iter().any(|one| one.axes.len() != array.axes.len()) {
-                return Err(Error::Input(format!("the array `{}` has other axes in other prompts", array.name)));
-            }
-            result.arrays.push(padded(&all));
-            result.arrays.extend(average::averages(&all, &self.roles, SEED));
-        }
-        let most = self.lengths.iter().copied().max().unwrap_or(0);
-        let count = |from_end: usize| self.lengths.iter().filter(|&&n| n >= most - from_end).count() as f32;
-        let lengths = self.lengths.iter().map(|&n| n as f32).collect();
-        result = result.with("lengths", &[("prompt", self.results.len())], lengths).with(
-            "counts",
-            &[("token", most)],
-            (0..most).map(count).collect(),
-        );
-        let mut certificates = Vec::new();
-        self.results.iter().for_each(|one| merge(&mut certificates, &one.certificates));
-        result = certificates.into_iter().try_fold(result, Labelled::certify)?;
-        self.noted(result)
+        let mut outline = Outline::new(Room::MEMORY);
+        self.each(&|_| true, &mut |_, one| outline.add(one))?;
+        Joined::of(outline, self, &self.left_out)?.whole(self)
     }
 
     /// Returns the result of the first prompt.
@@ -98,11 +71,7 @@ impl Prompts {
     /// # Errors
     /// No prompt could be analysed.
     pub(crate) fn some(&self) -> Result<&Labelled> {
-        let none = || match self.left_out.first() {
-            Some(first) => Error::Input(format!("no prompt can be analysed; {first}")),
-            None => Error::Input("there are no prompts".to_owned()),
-        };
-        self.results.first().ok_or_else(none)
+        self.results.first().ok_or_else(|| nothing(&self.left_out))
     }
 
     /// Returns the names of the prompts that a result of [`Prompts::stack`] left out, with the reasons.
@@ -117,84 +86,17 @@ impl Prompts {
         averaged.arrays = stacked.endings("mean");
         averaged
     }
-
-    /// Adds the metadata: those of the prompts, and what concerns all of them.
-    fn noted(&self, mut result: Labelled) -> Result<Labelled> {
-        let keys: BTreeSet<&String> = self.results.iter().flat_map(|one| one.metadata.keys()).collect();
-        for key in keys {
-            let values: Vec<Option<&String>> = self.results.iter().map(|one| one.metadata.get(key)).collect();
-            let text = match values.iter().all(|value| *value == values[0]) {
-                true => values[0].cloned().unwrap_or_default(),
-                false => json!(values).to_string(),
-            };
-            // Tokens of several prompts are a list even if they are the same.
-            let text = if key == "tokens" { json!(values).to_string() } else { text };
-            let key = if key == "tokens" { "prompt_tokens" } else { key };
-            result.metadata.insert(key.to_owned(), text);
-        }
-        let count = |array: &Array| array.data.iter().filter(|x| !x.is_finite()).count();
-        let gaps: Vec<(String, usize, usize)> = result
-            .arrays
-            .iter()
-            .map(|a| (a.name.to_owned(), count(a), a.data.len()))
-            .filter(|(_, n, _)| *n > 0)
-            .collect();
-        for (name, gaps, all) in gaps {
-            let key = format!("not_finite.{name}");
-            let known = result.metadata.remove(&key).map(|of_prompts| format!("; of the prompts: {of_prompts}"));
-            let what = if name.contains('.') { "too few prompts, or " } else { "" };
-            let text = format!("{gaps} of {all}: {what}{PADDING}{}", known.unwrap_or_default());
-            result.metadata.insert(key, text);
-        }
-        let roles: BTreeSet<&String> = self.roles.iter().flat_map(BTreeMap::keys).collect();
-        if !roles.is_empty() {
-            result = result.note("roles", json!(roles).to_string());
-        }
-        Ok(left_out::write(self.with_agreements(result), &self.left_out)
-            .note("prompts", self.results.len().to_string())
-            .note("prompt_names", json!(self.names).to_string())
-            .note("intervals", bootstrap::described(SEED)))
-    }
-
-    /// Adds how well first order agrees with the patches of all prompts, for each kind of site of a patch sweep.
-    fn with_agreements(&self, mut result: Labelled) -> Labelled {
-        let is_sweep = result.metadata.get("analysis").is_some_and(|analysis| analysis == "patch");
-        let kinds = SiteKind::ALL.into_iter().filter(|_| is_sweep);
-        for kind in kinds.filter(|kind| result.array(kind.arrays()[0]).is_some()).collect::<Vec<_>>() {
-            let [effect, first_order] = kind.arrays();
-            let mut pairs = Pairs::default();
-            for one in &self.results {
-                let of = |name| one.array(name).map_or(&[][..], |array| &array.data);
-                pairs.extend(&Pairs::above(of(first_order), of(effect), one.number(crate::noise::NAME).unwrap_or(0.0)));
-            }
-            result = result.note(&format!("agreement.{kind}"), pairs.agreement().to_string());
-        }
-        result
-    }
 }
 
-/// Returns arrays of all prompts as one array with a first axis `prompt`, padded with NaN.
-fn padded(all: &[&Array]) -> Array {
-    let axes = &all[0].axes;
-    let lengths: Vec<usize> = (0..axes.len()).map(|i| all.iter().map(|a| a.axes[i].1).max().unwrap_or(0)).collect();
-    let size: usize = lengths.iter().product();
-    let mut data = vec![f32::NAN; all.len() * size];
-    for (array, data) in all.iter().zip(data.chunks_mut(size.max(1))) {
-        let of: Vec<usize> = array.axes.iter().map(|axis| axis.1).collect();
-        let row = of.last().copied().unwrap_or(1).max(1);
-        for (n, values) in array.data.chunks(row).enumerate() {
-            // The indices of the row on all axes but the last, first in the prompt's array, then in the padded one.
-            let (mut rest, mut at, mut stride) = (n, 0, lengths.last().copied().unwrap_or(1));
-            for i in (0..of.len().saturating_sub(1)).rev() {
-                at += rest % of[i] * stride;
-                rest /= of[i];
-                stride *= lengths[i];
-            }
-            data[at..at + values.len()].copy_from_slice(values);
+impl EachPrompt for Prompts {
+    fn each(&self, _: &dyn Fn(&str) -> bool, visit: Visit<'_>) -> Result<()> {
+        let (each, lengths) = (self.names.iter().zip(&self.roles), self.lengths.iter());
+        for (n, ((result, (name, roles)), &length)) in self.results.iter().zip(each).zip(lengths).enumerate() {
+            let tokens = result.metadata.get("tokens").map_or("", String::as_str);
+            visit(n, &OnePrompt { name, tokens, roles, length, result })?;
         }
+        Ok(())
     }
-    let axes = axes.iter().zip(lengths).map(|((name, _), length)| (*name, length));
-    Array { name: all[0].name, axes: [("prompt", all.len())].into_iter().chain(axes).collect(), data }
 }
 
 #[cfg(test)]
@@ -242,6 +144,66 @@ mod tests {
         assert_eq!(stacked.metadata["not_finite.map"], "2 of 12: after the end of a shorter prompt");
         assert_eq!(stacked.metadata["floor"], "[\"0\",\"1\"]");
         assert_eq!((stacked.certificates[0].value, &stacked.metadata["analysis"][..]), (0.1, "test"));
+    }
+
+    /// A patch sweep with ties, gaps, roles that some prompts lack, and metadata that differ.
+    fn sweep(count: usize) -> Prompts {
+        let mut prompts = prompts(count);
+        for (i, result) in prompts.results.iter_mut().enumerate() {
+            let tokens = 3 - i % 2;
+            let value = |k: usize, factor: f32| ((7 * i + 3 * k) % 11) as f32 * factor - 2.0;
+            let axes = [("level", 2), ("token", tokens)];
+            let of = |factor: f32| (0..2 * tokens).map(|k| value(k, factor)).collect::<Vec<f32>>();
+            *result = std::mem::take(result)
+                .with("effect", &axes, of(0.5))
+                .with("first_order", &axes, of(0.25 + 0.01 * (i % 3) as f32))
+                .with("radius", &[("token", tokens)], (0..tokens).map(|k| 1.0 / (k + i % 2) as f32).collect())
+                .note("analysis", "patch")
+                .note("agreement.resid", format!("of prompt {i}"))
+                .note("noise_floor", "1e-2")
+                .note("not_finite.radius", format!("{} of {tokens}", 1 - i % 2));
+            if i == 5 {
+                result.metadata.insert("late \"key\"".to_owned(), "é\n".to_owned());
+            }
+        }
+        prompts.roles[2] = [("second".to_owned(), 1..2)].into();
+        prompts.left_out.push(LeftOut::from_error("bad", &crate::Error::Input("no".to_owned())));
+        prompts
+    }
+
+    /// A file that is written in many passes, with as little memory as possible, has the bytes of the whole result.
+    #[test]
+    fn passes_do_not_change_the_bytes() {
+        let (folder, prompts) = (tempfile::tempdir().expect("a folder"), sweep(600));
+        let whole = prompts.stack().expect("stacks");
+        let wanted = whole.to_safetensors().expect("bytes");
+        assert!(whole.metadata["agreement.resid"].starts_with("n 2"), "{}", whole.metadata["agreement.resid"]);
+        assert!(whole.metadata["not_finite.radius"].contains("of the prompts: [\"1 of 3\",\"0 of 2\""));
+        assert!(whole.metadata["late \"key\""].starts_with("[null,null,null,null,null,\"é\\n\",null"));
+        for memory in [0, 4 * 600 * 3, 1 << 30] {
+            let path = folder.path().join("out.safetensors");
+            let mut outline = Outline::new(Room { memory, folder: Some(folder.path()) });
+            prompts.each(&|_| true, &mut |_, one| outline.add(one)).expect("adds");
+            let joined = Joined::of(outline, &prompts, &prompts.left_out).expect("joins");
+            let brief = joined.write(&prompts, (&path, &path)).expect("writes");
+            assert!(std::fs::read(&path).expect("a file") == wanted, "{memory}");
+            assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing else is left");
+            assert!(brief.array("effect").is_none() && !brief.metadata.contains_key("prompt_names"));
+            assert_eq!(brief.array("counts"), whole.array("counts"));
+        }
+    }
+
+    /// Results that change between two passes are refused.
+    #[test]
+    fn changed_results_are_refused() {
+        let (before, mut after) = (sweep(9), sweep(9));
+        let mut outline = Outline::new(Room::MEMORY);
+        before.each(&|_| true, &mut |_, one| outline.add(one)).expect("adds");
+        after.results[3].arrays[0].axes[1].1 = 9;
+        after.results[3].arrays[0].data = vec![0.0; 18];
+        let joined = Joined::of(outline, &before, &[]).expect("joins");
+        let error = joined.whole(&after).expect_err("refused").to_string();
+        assert!(error.contains("the results changed while they were joined"), "{error}");
     }
 
     #[test]

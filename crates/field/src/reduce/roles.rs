@@ -63,6 +63,7 @@ mod tests {
             corrupted: Some(vec![1, 9, 3, 8]),
             observable: Some(Observable::logit(0, 3)),
             roles: [].into(),
+            edits: Vec::new(),
         }
     }
 

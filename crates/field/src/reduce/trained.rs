@@ -44,11 +44,12 @@ impl Trained {
         let rows = Rows::of(&all, roles, d);
         let shuffled: Vec<Vec<Rows>> = (0..DRAWS)
             .map(|draw| {
-                let shuffled = shuffled(learned, seed + draw);
+                let shuffled = shuffled(learned, seed.wrapping_add(draw));
                 Rows::of(&shuffled.iter().collect::<Vec<_>>(), roles, d)
             })
             .collect();
-        let bases = |method: Method, sets: &[Spectra], draw: u64| Bases::new(method, sets, d, (most, seed + draw));
+        let bases =
+            |method: Method, sets: &[Spectra], draw: u64| Bases::new(method, sets, d, (most, seed.wrapping_add(draw)));
         let mut methods = Vec::new();
         for by_role in [false, true] {
             let own = Rows::spectra_of(rows.clone(), by_role, d)?;

@@ -110,7 +110,7 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
     let (ours, theirs) = (ours?, theirs?);
     let noise: Vec<Measured> = (0..RANDOM_MODELS)
         .map(|i| {
-            let weights = RandomWeights::new(options.seed + i).with_std(WEIGHTS_STD);
+            let weights = RandomWeights::new(options.seed.wrapping_add(i)).with_std(WEIGHTS_STD);
             let random = Model::random(small.device(), small.architecture().clone(), weights)?;
             measure(&random, prompts, &options.tokens)
         })

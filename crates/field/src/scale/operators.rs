@@ -84,7 +84,7 @@ pub fn scale_operators(
     let target = Runs::new(large, prompts)?;
     let ours = Runs::new(small, prompts)?;
     let random = (0..RANDOM_MODELS).map(|i| {
-        let weights = RandomWeights::new(options.seed + i).with_std(WEIGHTS_STD);
+        let weights = RandomWeights::new(options.seed.wrapping_add(i)).with_std(WEIGHTS_STD);
         Runs::new(&Model::random(small.device(), small.architecture().clone(), weights)?, prompts)
     });
     let random = random.collect::<Result<Vec<Runs>>>()?;

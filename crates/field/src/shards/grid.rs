@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
-use super::Part;
+use crate::part::Part;
 
 /// The keys of a grid file.
 const KEYS: [&str; 3] = ["command", "options", "axes"];

@@ -12,16 +12,20 @@ mod work;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::file::{write_new, write_whole};
+use crate::file::{Target, write_new, write_whole};
 use crate::labelled::Labelled;
-use crate::prompts::{EachPrompt, OnePrompt, Prompts, Visit};
-use crate::store::difference;
+use crate::prompts::{EachPrompt, Joined, Outline, Prompts, Visit};
+use crate::store::{Room, difference};
 
 pub use grid::{Cell, read_grid};
-pub use work::{Part, SHARD, Work, file_hash};
+pub use work::{SHARD, Work, file_hash};
 
 /// The file of a folder that describes its work.
 pub const MANIFEST: &str = "work.json";
+
+/// Bytes of memory for the numbers of all prompts at some places. More places at a time need fewer passes over the
+/// files.
+const MEMORY: usize = 256 << 20;
 
 /// The shards of a folder.
 #[derive(Clone, Debug)]
@@ -121,12 +125,42 @@ impl Shards {
     /// # Errors
     /// Missing, damaged or foreign shards, which the message names. No prompt that could be analysed.
     pub fn merge(&self) -> Result<Labelled> {
-        let (mut all, mut rows_left_out, mut missing) = (Prompts::default(), 0, Vec::new());
+        self.joined(Room::MEMORY)?.whole(self)
+    }
+
+    /// Writes the result of all prompts into a `.safetensors` file, in memory that does not grow with the number of
+    /// prompts: the bytes of [`Shards::merge`] and [`Labelled::write`]. Returns the result without the arrays that have
+    /// the axis `prompt`, and without the metadata that are lists over prompts.
+    ///
+    /// Temporary files beside `path` have what does not fit into memory. A pipe, and a `.json` file, get the whole
+    /// result at once.
+    ///
+    /// # Errors
+    /// As [`Shards::merge`] and [`Labelled::write`].
+    pub fn merge_into(&self, path: &Path) -> Result<Labelled> {
+        Labelled::check_path(path)?;
+        match Target::of(path)? {
+            Target::File(at) if path.extension().is_some_and(|ending| ending == "safetensors") => {
+                let folder = at.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                self.joined(Room { memory: MEMORY, folder: Some(folder) })?.write(self, (path, &at))
+            }
+            _ => {
+                let result = self.merge()?;
+                result.write(path)?;
+                Ok(result)
+            }
+        }
+    }
+
+    fn joined<'r>(&self, room: Room<'r>) -> Result<Joined<'r>> {
+        let (mut outline, mut missing) = (Outline::new(room), Vec::new());
+        let (mut left_out, mut rows_left_out) = (Vec::new(), 0);
         for shard in 0..self.work.shards() {
             match self.read(shard)? {
                 Ok(found) => {
                     rows_left_out += found.rows_left_out;
-                    all.append(found.results);
+                    found.results.each(&|_| true, &mut |_, one| outline.add(one))?;
+                    left_out.extend(found.results.left_out);
                 }
                 Err(reason) => missing.push((shard, reason)),
             }
@@ -134,13 +168,10 @@ impl Shards {
         if !missing.is_empty() {
             return Err(self.incomplete(&missing));
         }
-        let result = all.stack()?;
+        let joined = Joined::of(outline, self, &left_out)?;
         Ok(match self.work.unread() {
-            None => result,
-            Some(unread) => {
-                let count = unread + rows_left_out + all.left_out.len();
-                result.note("rows_left_out", count.to_string())
-            }
+            None => joined,
+            Some(unread) => joined.note("rows_left_out", (unread + rows_left_out + left_out.len()).to_string()),
         })
     }
 
@@ -186,18 +217,15 @@ impl Shards {
 }
 
 impl EachPrompt for Shards {
-    fn each(&self, _: &dyn Fn(&str) -> bool, visit: Visit<'_>) -> Result<()> {
-        let mut n = 0;
+    fn each(&self, wanted: &dyn Fn(&str) -> bool, visit: Visit<'_>) -> Result<()> {
+        let mut before = 0;
         for shard in 0..self.work.shards() {
-            let Prompts { results, names, roles, .. } = match self.read(shard)? {
+            let results = match self.read(shard)? {
                 Ok(found) => found.results,
                 Err(_) => return Err(self.incomplete(&self.damaged()?)),
             };
-            for ((result, name), roles) in results.iter().zip(&names).zip(&roles) {
-                let tokens = result.metadata.get("tokens").map_or("", String::as_str);
-                visit(n, &OnePrompt { name, tokens, roles, result })?;
-                n += 1;
-            }
+            results.each(wanted, &mut |n, one| visit(before + n, one))?;
+            before += results.results.len();
         }
         Ok(())
     }

@@ -26,7 +26,12 @@ pub fn pearson(x: &[f64], y: &[f64]) -> f64 {
 pub fn spearman(x: &[f64], y: &[f64]) -> f64 {
     match x.iter().chain(y).any(|x| x.is_nan()) {
         true => f64::NAN,
-        false => pearson(&ranks(x), &ranks(y)),
+        false => {
+            let [x, y] = [ranks(x), ranks(y)];
+            let mut sums = RankSums::new(x.len());
+            x.iter().zip(&y).for_each(|(x, y)| sums.add([x, y].map(|rank| (2.0 * rank) as u64)));
+            sums.correlation()
+        }
     }
 }
 
@@ -42,6 +47,36 @@ pub(super) fn ranks(x: &[f64]) -> Vec<f64> {
         first += group.len();
     }
     ranks
+}
+
+/// Sums of ranks, each twice its rank, about their mean. They are integers, so that they do not depend on the
+/// order of the pairs.
+#[derive(Debug)]
+pub(super) struct RankSums {
+    /// Twice the mean of the ranks.
+    middle: i128,
+    product: i128,
+    square: [i128; 2],
+}
+
+impl RankSums {
+    /// Returns the sums over no pairs yet, of `count`.
+    pub(super) fn new(count: usize) -> Self {
+        Self { middle: count as i128 - 1, product: 0, square: [0; 2] }
+    }
+
+    /// Adds a pair by twice its ranks from 0.
+    pub(super) fn add(&mut self, ranks: [u64; 2]) {
+        let [x, y] = ranks.map(|rank| i128::from(rank) - self.middle);
+        self.product += x * y;
+        self.square[0] += x * x;
+        self.square[1] += y * y;
+    }
+
+    /// Returns the correlation, or NaN if one side is constant.
+    pub(super) fn correlation(&self) -> f64 {
+        self.product as f64 / (self.square[0] as f64 * self.square[1] as f64).sqrt()
+    }
 }
 
 /// Moments of pairs, from which parts can be joined: a bootstrap over prompts then costs no more than their number.

@@ -3,14 +3,19 @@
 //! All functions take pairs (predicted, actual) or samples in f64, and return for any input. Undefined statistics are
 //! NaN, which passes no check: the correlation of a constant, the mean of nothing, any statistic of a NaN.
 
+mod agreement;
 mod correlation;
 mod paired;
 mod pairs;
+mod ranking;
 
+pub use agreement::Agreement;
+pub(crate) use agreement::{Centred, Sums, above};
 pub(crate) use correlation::Moments;
 pub use correlation::{mean, pearson, spearman};
 pub use paired::{benjamini_hochberg, holm, mean_interval, signed_rank};
-pub use pairs::{Agreement, Pairs};
+pub use pairs::Pairs;
+pub(crate) use ranking::Ranking;
 
 /// Returns the interpolated `q`-quantile of sorted numbers, or NaN for an empty slice.
 pub fn quantile(sorted: &[f64], q: f64) -> f64 {
@@ -47,6 +52,19 @@ pub struct Interval {
 impl Interval {
     /// An estimate and an interval that could not be measured.
     pub const NONE: Self = Self { estimate: f64::NAN, low: f64::NAN, high: f64::NAN };
+}
+
+/// Writes the estimate with its interval, if it has one: `0.52 (0.41 to 0.63)`.
+impl std::fmt::Display for Interval {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = |x: f64| if x.abs() < 10.0 { format!("{x:.2}") } else { format!("{x:.1}") };
+        let [estimate, low, high] = [self.estimate, self.low, self.high].map(shown);
+        match (self.estimate.is_nan(), self.low.is_nan()) {
+            (true, _) => f.pad("no value"),
+            (false, true) => f.pad(&estimate),
+            (false, false) => f.pad(&format!("{estimate} ({low} to {high})")),
+        }
+    }
 }
 
 /// The least number of independent items for an interval. With fewer, a nominal 95 % covers much less.
@@ -104,6 +122,14 @@ pub(crate) fn choose<T>(items: &mut [T], count: usize, state: &mut u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn intervals_are_written_where_there_are_any() {
+        let text = |estimate, low, high| format!("{:>8}", Interval { estimate, low, high });
+        assert_eq!(text(0.516, 0.4, 12.0), "0.52 (0.40 to 12.0)");
+        assert_eq!(text(-25.16, f64::NAN, f64::NAN), "   -25.2");
+        assert_eq!(text(f64::NAN, 0.0, 1.0), "no value");
+    }
 
     #[test]
     fn a_deviation_has_one_number_less_in_the_denominator() {

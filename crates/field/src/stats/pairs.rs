@@ -1,5 +1,6 @@
 //! Predictions beside what they predict, and how well they agree.
 
+use super::agreement::{Agreement, Centred, Sums, above};
 use super::correlation::{Moments, pearson, spearman};
 
 /// Predicted values, paired with actual ones.
@@ -23,9 +24,8 @@ impl Pairs {
     /// A pair of two exact zeros is left out, because no effect is possible there. Values of at most `floor` in size,
     /// predicted or actual, become 0 and so tie: no statistic ranks rounding errors.
     pub fn above(predicted: &[f32], actual: &[f32], floor: f64) -> Self {
-        let known = |x: f32| if f64::from(x).abs() <= floor { 0.0 } else { f64::from(x) };
-        let acted = predicted.iter().zip(actual).filter(|(p, a)| **p != 0.0 || **a != 0.0);
-        let (predicted, actual) = acted.map(|(&p, &a)| (known(p), known(a))).unzip();
+        let known = predicted.iter().zip(actual).filter_map(|(&p, &a)| above(p, a, floor));
+        let (predicted, actual) = known.unzip();
         Self { predicted, actual }
     }
 
@@ -54,16 +54,17 @@ impl Pairs {
 
     /// Returns all statistics of the pairs.
     pub fn agreement(&self) -> Agreement {
-        Agreement {
-            count: self.len(),
-            ties: self.actual.iter().filter(|a| **a == 0.0).count(),
-            undefined: self.undefined(),
-            pearson: self.pearson(),
-            spearman: self.spearman(),
-            sign: self.sign_agreement(),
-            slope: self.slope(),
-            error: self.relative_error(),
-        }
+        let sums = self.sums();
+        Agreement::of(&sums, &Centred::of(&sums, self.each()), self.spearman())
+    }
+
+    /// Returns the pairs in their order.
+    fn each(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.predicted.iter().copied().zip(self.actual.iter().copied())
+    }
+
+    fn sums(&self) -> Sums {
+        Sums::of(self.each())
     }
 
     /// Returns Pearson's correlation of the two sides; see [`pearson`].
@@ -88,36 +89,16 @@ impl Pairs {
         joined
     }
 
-    /// Returns the reason why correlations are undefined, if they are.
-    fn undefined(&self) -> Option<&'static str> {
-        let constant = |x: &[f64]| x.iter().all(|y| *y == x[0]);
-        let finite = |x: &[f64]| x.iter().all(|y| y.is_finite());
-        match () {
-            () if self.is_empty() => Some("no effect and no prediction differs from 0"),
-            () if !finite(&self.actual) => Some("an actual value is not finite"),
-            () if !finite(&self.predicted) => Some("a predicted value is not finite"),
-            () if self.len() == 1 => Some("there is one pair"),
-            () if self.actual.iter().all(|a| *a == 0.0) => Some("all actual values are 0"),
-            () if constant(&self.actual) => Some("all actual values are equal"),
-            () if constant(&self.predicted) => Some("all predicted values are equal"),
-            () => None,
-        }
-    }
-
     /// Returns the share of pairs with equal signs. Counts only pairs whose actual size exceeds 1 % of the largest: the
     /// sign of smaller values may come from rounding.
     pub fn sign_agreement(&self) -> f64 {
-        let least = 0.01 * self.actual.iter().fold(0.0f64, |m, x| m.max(x.abs()));
-        let counted = self.predicted.iter().zip(&self.actual).filter(|(_, a)| a.abs() > least);
-        let (all, same) = counted.fold((0usize, 0usize), |(n, s), (p, a)| (n + 1, s + usize::from(p * a > 0.0)));
-        same as f64 / all as f64
+        Centred::of(&self.sums(), self.each()).sign()
     }
 
     /// Returns the least-squares slope, through the origin, of the actual values over the predicted ones. It is 1 if
     /// predictions have the right size.
     pub fn slope(&self) -> f64 {
-        let product: f64 = self.predicted.iter().zip(&self.actual).map(|(p, a)| p * a).sum();
-        product / self.predicted.iter().map(|p| p * p).sum::<f64>()
+        self.sums().slope()
     }
 
     /// Returns the share of the k largest actual sizes that are among the k largest predicted sizes; NaN if there are
@@ -139,46 +120,7 @@ impl Pairs {
 
     /// Returns `|predicted - actual| / |actual|`, with norms over all pairs.
     pub fn relative_error(&self) -> f64 {
-        let square: f64 = self.predicted.iter().zip(&self.actual).map(|(p, a)| (p - a).powi(2)).sum();
-        (square / self.actual.iter().map(|a| a * a).sum::<f64>()).sqrt()
-    }
-}
-
-/// Statistics of predictions; see the methods of [`Pairs`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Agreement {
-    /// Number of pairs.
-    pub count: usize,
-    /// Number of pairs whose actual value is 0 or below the floor: they share a rank.
-    pub ties: usize,
-    /// Reason why the correlations are undefined, if they are.
-    pub undefined: Option<&'static str>,
-    /// Linear correlation.
-    pub pearson: f64,
-    /// Rank correlation.
-    pub spearman: f64,
-    /// Share of pairs with equal signs.
-    pub sign: f64,
-    /// Slope of actual over predicted values.
-    pub slope: f64,
-    /// Relative L2 error.
-    pub error: f64,
-}
-
-impl std::fmt::Display for Agreement {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = |x: f64| if x.is_nan() { "undefined".to_owned() } else { format!("{x:.3}") };
-        let sign = match self.sign.is_nan() {
-            true => shown(self.sign),
-            false => format!("{:.1} %", 100.0 * self.sign),
-        };
-        write!(f, "n {}", self.count)?;
-        if self.ties > 0 {
-            write!(f, " ({} tied at 0)", self.ties)?;
-        }
-        let [pearson, spearman, slope, error] = [self.pearson, self.spearman, self.slope, self.error].map(shown);
-        write!(f, ", Pearson {pearson}, Spearman {spearman}, same sign {sign}, slope {slope}, relative error {error}")?;
-        self.undefined.map_or(Ok(()), |why| write!(f, " (undefined: {why})"))
+        self.sums().relative_error()
     }
 }
 

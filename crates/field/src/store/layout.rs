@@ -1,16 +1,28 @@
 //! The layout of a safetensors file: a header with the names and offsets of arrays, then their elements.
 
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
 use serde_json::{Map, Value, json};
 
 use super::Planned;
+use super::spool::Spool;
 use crate::error::{Error, Result};
 
 /// Metadata of a file: values by name.
-pub(crate) type Metadata = std::collections::BTreeMap<String, String>;
+pub(crate) type Metadata = BTreeMap<String, String>;
 
 /// Returns the shape of an array, outermost axis first.
 pub(super) fn shape(array: &Planned) -> Vec<usize> {
     array.axes.iter().map(|axis| axis.1).collect()
+}
+
+/// An entry of the metadata of a file that is written piece by piece.
+#[derive(Clone, Copy)]
+pub(crate) enum Text<'a> {
+    Whole(&'a str),
+    /// A JSON list, whose elements are the lines of a spool, and the text before it.
+    List(&'a str, &'a Spool<'a>),
 }
 
 /// Returns a header of at least `length` bytes, including the field of its own length.
@@ -21,25 +33,95 @@ pub(super) fn shape(array: &Planned) -> Vec<usize> {
 /// Two arrays with the same name: the file would have the data of both but name only one, and no reader accepts that.
 pub(crate) fn header(arrays: &[Planned], about: &Metadata, length: usize) -> Result<Vec<u8>> {
     distinct_names(arrays.iter().map(|array| array.name))?;
-    let axes = arrays.iter().map(|array| {
-        let names: Vec<&str> = array.axes.iter().map(|axis| axis.0).collect();
-        (format!("axes.{}", array.name), names.join(","))
-    });
-    let about: Metadata = about.clone().into_iter().chain(axes).collect();
-    let mut entries = Map::from_iter([(METADATA.to_owned(), json!(about))]);
+    let about = about.iter().map(|(key, text)| (key.clone(), Text::Whole(text))).collect();
+    let mut bytes = Vec::new();
+    // Memory takes all bytes.
+    let _infallible = write_header(&mut bytes, arrays, &about, length);
+    Ok(bytes)
+}
+
+/// Writes a header as [`header`] returns it, of arrays with distinct names. Returns its length.
+pub(crate) fn write_header(
+    into: &mut dyn Write,
+    arrays: &[Planned],
+    about: &BTreeMap<String, Text<'_>>,
+    length: usize,
+) -> io::Result<u64> {
+    let mut counted = Counted(0);
+    write_text(&mut counted, arrays, about)?;
+    let padded = (length.saturating_sub(8) as u64).max(counted.0.next_multiple_of(8));
+    into.write_all(&padded.to_le_bytes())?;
+    write_text(into, arrays, about)?;
+    into.write_all(&vec![b' '; (padded - counted.0) as usize])?;
+    Ok(8 + padded)
+}
+
+/// Writes the JSON object of a header: metadata and arrays in the order of their names.
+fn write_text(into: &mut dyn Write, arrays: &[Planned], about: &BTreeMap<String, Text<'_>>) -> io::Result<()> {
+    let names =
+        arrays.iter().map(|a| (format!("axes.{}", a.name), a.axes.iter().map(|axis| axis.0).collect::<Vec<_>>()));
+    let axes: BTreeMap<String, String> = names.map(|(key, names)| (key, names.join(","))).collect();
+    let mut about = about.clone();
+    about.extend(axes.iter().map(|(key, names)| (key.clone(), Text::Whole(names))));
+    let mut entries = BTreeMap::from([(METADATA, None)]);
     let mut at = 0;
     for array in arrays {
         let end = at + 4 * array.len() as u64;
-        let entry = json!({ "dtype": "F32", "shape": shape(array), "data_offsets": [at, end] });
-        entries.insert(array.name.to_owned(), entry);
+        entries.insert(array.name, Some(json!({ "dtype": "F32", "shape": shape(array), "data_offsets": [at, end] })));
         at = end;
     }
-    let mut text = Value::Object(entries).to_string().into_bytes();
-    let padded = length.saturating_sub(8).max(text.len().next_multiple_of(8));
-    text.resize(padded, b' ');
-    let mut header = (padded as u64).to_le_bytes().to_vec();
-    header.extend(text);
-    Ok(header)
+    let mut before = '{';
+    for (name, entry) in entries {
+        write!(into, "{before}{}:", Value::from(name))?;
+        before = ',';
+        match entry {
+            Some(entry) => write!(into, "{entry}")?,
+            None => write_metadata(into, &about)?,
+        }
+    }
+    into.write_all(b"}")
+}
+
+fn write_metadata(into: &mut dyn Write, about: &BTreeMap<String, Text<'_>>) -> io::Result<()> {
+    into.write_all(b"{")?;
+    for (n, (key, text)) in about.iter().enumerate() {
+        write!(into, "{}{}:\"", if n == 0 { "" } else { "," }, Value::from(key.as_str()))?;
+        match text {
+            Text::Whole(text) => write_escaped(into, text)?,
+            Text::List(before, list) => {
+                write_escaped(into, before)?;
+                let mut before = "[";
+                list.each(&mut |element| {
+                    write_escaped(into, before)?;
+                    before = ",";
+                    write_escaped(into, element)
+                })?;
+                write_escaped(into, if before == "[" { "[]" } else { "]" })?;
+            }
+        }
+        into.write_all(b"\"")?;
+    }
+    into.write_all(b"}")
+}
+
+/// Writes a text as it is inside a JSON string.
+fn write_escaped(into: &mut dyn Write, text: &str) -> io::Result<()> {
+    let quoted = Value::from(text).to_string();
+    into.write_all(&quoted.as_bytes()[1..quoted.len() - 1])
+}
+
+/// Counts what is written.
+struct Counted(u64);
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Key of the metadata in the header of a safetensors file.
@@ -79,7 +161,30 @@ pub(crate) fn little_endian(numbers: &[f32]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::spool::Room;
     use super::*;
+
+    #[test]
+    fn lists_have_the_bytes_of_their_text() {
+        let texts = ["plain", "a \"quote\", a \\ and a\nline", "é\u{1}\u{2028}"];
+        for count in 0..=texts.len() {
+            let mut list = Spool::new(Room::MEMORY);
+            texts[..count].iter().for_each(|text| list.push(&json!(text).to_string()).expect("memory"));
+            let text = format!("before \"it\": {}", json!(texts[..count]));
+            let arrays = [Planned::new("x", &[("level", 2), ("token", 3)]), Planned::new("X", &[("value", 1)])];
+            let whole = Metadata::from([("b".to_owned(), text), ("c".to_owned(), "é".to_owned())]);
+            let about = [("c", Text::Whole("é")), ("b", Text::List("before \"it\": ", &list))];
+            let about = about.into_iter().map(|(key, text)| (key.to_owned(), text)).collect();
+            for length in [0, 1000] {
+                let mut bytes = Vec::new();
+                let written = write_header(&mut bytes, &arrays, &about, length).expect("memory");
+                let wanted = header(&arrays, &whole, length).expect("distinct names");
+                assert_eq!((&bytes, written), (&wanted, bytes.len() as u64), "{count}");
+                let axes = "\"axes.X\":\"value\",\"axes.x\":\"level,token\"";
+                assert!(String::from_utf8_lossy(&bytes).contains(axes) && bytes.len().is_multiple_of(8));
+            }
+        }
+    }
 
     #[test]
     fn two_arrays_of_one_name_are_refused() {

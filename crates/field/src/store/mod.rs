@@ -2,6 +2,7 @@
 
 mod layout;
 mod partial;
+mod spool;
 
 use std::ops::Range;
 
@@ -9,8 +10,9 @@ use resolvent_model::Run;
 
 use crate::error::{Error, Result};
 
-pub(crate) use layout::{difference, distinct_names, header, little_endian};
+pub(crate) use layout::{Text, difference, distinct_names, header, little_endian, write_header};
 pub(crate) use partial::Partial;
+pub(crate) use spool::{Room, Spool};
 
 /// An array to be filled: its name and its axes, outermost first.
 #[derive(Clone, Debug, PartialEq)]

@@ -16,6 +16,7 @@ pub(crate) mod left_out;
 mod names;
 mod null;
 mod null_runs;
+mod parts;
 mod patching;
 mod predictors;
 mod propagation;
@@ -41,6 +42,7 @@ pub use left_out::LeftOut;
 use left_out::{Record, ends, may_pass};
 pub use null::Null;
 pub use null_runs::Results;
+pub use parts::StepShare;
 pub use statement::{Better, NullFigure, RULES, Statement, Verdict};
 use tasks::{Task, pair_name};
 pub use verdicts::statements;
@@ -247,23 +249,23 @@ impl<'a> Study<'a> {
     /// # Errors
     /// A folder that cannot be written, results of another study in it, a lost device, or a stop.
     pub fn run(&self, folder: &Path, progress: &mut dyn FnMut(StepProgress<'_>)) -> Result<Vec<Done>> {
-        std::fs::create_dir_all(folder).map_err(|e| Error::File {
-            path: folder.to_owned(),
-            reason: format!("cannot be created: {e}; name a folder that you may write to"),
-        })?;
+        create(folder)?;
         let names = self.steps();
         let mut all = Vec::with_capacity(names.len());
         for (done, name) in names.iter().enumerate() {
-            let path = folder.join(self.file_name(name));
-            let known = if path.exists() { Some(self.read_back(&path)?) } else { None };
-            progress(StepProgress { null: None, done, of: names.len(), name, cached: known.is_some() });
-            let result = match known {
-                Some(result) => result,
-                None => self.compute(name, &all, &path)?,
-            };
+            let mut tell = |cached| progress(StepProgress { null: None, done, of: names.len(), name, cached });
+            let result = self.obtain(name, (&all, folder), &mut tell)?;
             all.push(Done { name: name.clone(), result });
         }
         Ok(all)
+    }
+
+    /// Returns the result of a step, from its file in `folder` if there is one. `tell` learns whether there is.
+    fn obtain(&self, name: &str, (done, folder): (&[Done], &Path), tell: &mut dyn FnMut(bool)) -> Result<Labelled> {
+        let path = folder.join(self.file_name(name));
+        let known = if path.exists() { Some(self.read_back(&path)?) } else { None };
+        tell(known.is_some());
+        known.map_or_else(|| self.compute(name, done, &path), Ok)
     }
 
     /// Returns the file name of a step, with the task's name in a form that every file system accepts.
@@ -335,6 +337,14 @@ impl<'a> Study<'a> {
         }
         run(&Task { model: self.model, pairs: &pairs, options: &self.options }, record)
     }
+}
+
+/// Creates the folder of a study.
+fn create(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|e| Error::File {
+        path: folder.to_owned(),
+        reason: format!("cannot be created: {e}; name a folder that you may write to"),
+    })
 }
 
 /// Returns a hash of everything on which the results depend.

@@ -1,5 +1,7 @@
 //! Null models of a study: what the same analyses find where training, or the pairing of prompts, has been undone.
 
+use std::path::{Path, PathBuf};
+
 use resolvent_model::{Replacement, TokenPair};
 
 /// A null, in which one thing is undone and all others stay.
@@ -24,6 +26,11 @@ impl Null {
             Self::Permuted => "permuted",
             Self::Shuffled => "shuffled",
         }
+    }
+
+    /// Returns its folder below that of the study.
+    pub(super) fn folder(self, study: &Path) -> PathBuf {
+        study.join("nulls").join(self.name())
     }
 
     /// Returns the null in words.

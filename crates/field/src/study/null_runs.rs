@@ -45,7 +45,7 @@ impl Study<'_> {
         let done = self.run(folder, progress)?;
         let mut results = Results { left_out: self.left_out_of(&done), done, nulls: Vec::new() };
         for &null in nulls {
-            let folder = folder.join("nulls").join(null.name());
+            let folder = null.folder(folder);
             match self.run_null(null, (&results.done, &folder), progress) {
                 Ok((done, left_out)) => {
                     results.nulls.push((null, done));
@@ -67,13 +67,7 @@ impl Study<'_> {
         (done, folder): (&[Done], &Path),
         progress: &mut dyn FnMut(StepProgress<'_>),
     ) -> Result<(Vec<Done>, Vec<LeftOut>)> {
-        let replaced: Option<(Model, Vec<Model>)> = match null.replacement(self.options.seed) {
-            None => None,
-            Some(replacement) => {
-                let small = self.small.iter().map(|model| model.replaced(replacement)).collect::<Result<_, _>>()?;
-                Some((self.model.replaced(replacement)?, small))
-            }
-        };
+        let replaced = self.replaced(null)?;
         let models = replaced.as_ref().map_or((self.model, self.small), |(model, small)| (model, small));
         let study = self.of_null(null, models, done)?;
         let done = study.run(folder, &mut |step| progress(StepProgress { null: Some(null), ..step }))?;
@@ -84,15 +78,32 @@ impl Study<'_> {
         Ok((done, left_out))
     }
 
+    /// Returns the model and the small models of a null; `None` if they are those of the study.
+    pub(super) fn replaced(&self, null: Null) -> Result<Option<(Model, Vec<Model>)>> {
+        let Some(replacement) = null.replacement(self.options.seed) else { return Ok(None) };
+        let small = self.small.iter().map(|model| model.replaced(replacement)).collect::<Result<_, _>>()?;
+        Ok(Some((self.model.replaced(replacement)?, small)))
+    }
+
+    /// Returns the tasks of a null, with their pairs: those that `done` selected.
+    pub(super) fn tasks_of_null(&self, null: Null, done: &[Done]) -> Vec<(String, Vec<TokenPair>)> {
+        let paired = |pairs: Vec<TokenPair>| if null == Null::Shuffled { shuffled(&pairs) } else { pairs };
+        let each = self.tasks.iter().map(|(name, _)| (name.clone(), paired(self.selected(name, done))));
+        each.filter(|(_, pairs)| pairs.len() >= LEAST_USABLE).collect()
+    }
+
     /// Returns the same study of a null, on the pairs that `done` selected. `model` and `small` are the models of the
     /// null.
     ///
     /// # Errors
     /// No task with enough pairs.
-    fn of_null<'b>(&self, null: Null, (model, small): (&'b Model, &'b [Model]), done: &[Done]) -> Result<Study<'b>> {
-        let paired = |pairs: Vec<TokenPair>| if null == Null::Shuffled { shuffled(&pairs) } else { pairs };
-        let each = self.tasks.iter().map(|(name, _)| (name.clone(), paired(self.selected(name, done))));
-        let tasks: Vec<(String, Vec<TokenPair>)> = each.filter(|(_, pairs)| pairs.len() >= LEAST_USABLE).collect();
+    pub(super) fn of_null<'b>(
+        &self,
+        null: Null,
+        (model, small): (&'b Model, &'b [Model]),
+        done: &[Done],
+    ) -> Result<Study<'b>> {
+        let tasks = self.tasks_of_null(null, done);
         match tasks.is_empty() {
             true => Err(Error::Input(format!("no task has {LEAST_USABLE} pairs for it"))),
             false => Ok(Study::of(model, small, tasks, self.options.clone(), false)),

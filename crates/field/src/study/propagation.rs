@@ -74,7 +74,7 @@ fn propagated(task: &Task<'_>, runs: &Runs, prompt: usize) -> Result<(Columns, [
     for level in (0..levels - 1).step_by(levels.div_ceil(task.size(2, 5))) {
         let place = (level, token);
         let along = displacement[(level * tokens + token) * d..][..d].to_vec();
-        let random = |i: usize| gaussian(task.options.seed + i as u64, d);
+        let random = |i: usize| gaussian(task.options.seed.wrapping_add(i as u64), d);
         let directions: Vec<Vec<f32>> = std::iter::once(along).chain((0..task.size(16, 48)).map(random)).collect();
         let mut maps_of = responses(run, place, &directions)?;
         columns.push("prompt", prompt as f64);

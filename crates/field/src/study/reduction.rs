@@ -37,6 +37,7 @@ fn cases(runs: &Runs) -> Vec<PromptCase> {
         corrupted: Some(corrupted.tokens().to_vec()),
         observable: Some(observable.clone()),
         roles: BTreeMap::new(),
+        edits: Vec::new(),
     })
     .collect()
 }

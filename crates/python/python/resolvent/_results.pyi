@@ -23,7 +23,7 @@ _Places = Union[_Place, Sequence[_Place]]
 _Positions = Union[_Int, slice, Sequence[_Int], NDArray[np.integer[Any]], None]
 _Path = Union[str, PathLike[str]]
 _Floats = NDArray[np.float32]
-# One name or several. Kinds of sites: resid, mid, attn_out, mlp_out, q, k, v, z. Predictors: first_order, curvature,
+# One name or several. Kinds of sites: resid, mid, attn_out, mlp_out, q, k, v, z, pattern. Predictors: first_order, curvature,
 # hvp, integrated, relp.
 _Names = Union[str, Sequence[str]]
 
@@ -160,7 +160,7 @@ class Prompts:
     def attribute(self, *, neurons: bool = False, patterns: bool = False) -> Result: ...
     def lens(self, *, averaged: Union[AveragedOperator, None] = None) -> Result: ...
     def average(self, *, skip_first: int = 16, skip_last: int = 1) -> Result: ...
-    def reach(self, *, directions: int = 4, seed: int = 0) -> Result: ...
+    def reach(self, *, directions: _Int = 4, seed: _Int = 0) -> Result: ...
     def reduce(
         self,
         *,

@@ -17,8 +17,6 @@ mod transfers;
 
 use resolvent_field::study::{self, RULES, Study};
 
-use resolvent_field::stats::Interval;
-
 use crate::{Page, Section, Statement, Verdict};
 
 use data::Results;
@@ -138,19 +136,6 @@ pub fn study_page(studied: &Studied, found: &study::Results) -> Page {
 
 /// Formats a statement's figure with its interval and the number of prompts.
 fn value(statement: &study::Statement) -> String {
-    let figure = within(statement.figure);
+    let figure = statement.figure.to_string();
     if statement.figure.estimate.is_nan() { figure } else { format!("{figure}, n {}", statement.prompts) }
-}
-
-/// Formats an estimate with its interval, if it has one.
-fn within(f: Interval) -> String {
-    let shown = |x: f64| match x.abs() {
-        _ if x.is_nan() => "no value".to_owned(),
-        10.0.. => format!("{x:.1}"),
-        _ => format!("{x:.2}"),
-    };
-    match f.estimate.is_nan() || f.low.is_nan() {
-        true => shown(f.estimate),
-        false => format!("{} ({} to {})", shown(f.estimate), shown(f.low), shown(f.high)),
-    }
 }
