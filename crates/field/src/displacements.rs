@@ -1,9 +1,13 @@
 //! Displacements of patches: clean values of a kind's sites, and their differences from the corrupted values.
+//!
+//! The output of a head is linear in its pattern: `z[t] = sum over k of a[t,k] v[k]`. So a patch of a row of the
+//! pattern adds
+//! `sum over k of (a_clean[t,k] - a_corrupted[t,k]) v[k]` to z, with the values v of the corrupted run.
 
 use resolvent_model::{Edit, Mode, Observable, Run, Seed, SeededRun, Site, Source, captures, vjp_of};
 
 use crate::case::Case;
-use crate::certificate::dot;
+use crate::certificate::{dot, narrow};
 use crate::error::Result;
 use crate::noise;
 use crate::site_kind::SiteKind;
@@ -27,19 +31,31 @@ enum Clean {
     Read(Vec<Vec<f32>>),
     /// In this run, beside the corrupted one.
     OnDevice(Run),
+    /// Not known: the displacements are added.
+    Added,
 }
 
 impl Displacements {
     /// Reads the sites from the runs of each case, which were prepared for them.
     pub(crate) fn of_all(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Self>> {
         let Some(first) = cases.first() else { return Ok(Vec::new()) };
-        let sites = kind.sites(first.corrupted.model().sizes());
-        let of_both: Vec<Site> = sites.iter().chain(&first.corrupted.levels()).copied().collect();
-        let wanted = cases.iter().flat_map(|case| [(case.clean, &sites[..]), (case.corrupted, &of_both[..])]);
+        let sizes = first.corrupted.model().sizes();
+        let (sites, is_pattern) = (kind.sites(sizes), kind == SiteKind::Pattern);
+        let (of_clean, of_corrupted) = match is_pattern {
+            true => (Vec::new(), SiteKind::V.sites(sizes)),
+            false => (sites.clone(), sites.clone()),
+        };
+        let of_both: Vec<Site> = of_corrupted.iter().chain(&first.corrupted.levels()).copied().collect();
+        let wanted = cases.iter().flat_map(|case| [(case.clean, &of_clean[..]), (case.corrupted, &of_both[..])]);
         let mut captured = captures(&wanted.collect::<Vec<_>>())?.into_iter();
         let mut of = |case: &Case<'_>| {
+            let tokens = case.corrupted.tokens().len();
             let (clean, mut values) = (captured.next().unwrap_or_default(), captured.next().unwrap_or_default());
-            let field = values.split_off(sites.len());
+            let field = values.split_off(of_corrupted.len());
+            if is_pattern {
+                let delta = of_patterns(case, &values)?;
+                return Ok(Self { sites: sites.clone(), tokens, clean: Clean::Added, delta, field });
+            }
             let minus = |(a, b): (&Vec<f32>, &Vec<f32>)| a.iter().zip(b).map(|(a, b)| a - b).collect();
             let delta = clean.iter().zip(&values).map(minus).collect();
             // Runs of one batch share their values on the device.
@@ -47,9 +63,9 @@ impl Displacements {
                 true => Clean::OnDevice(case.clean.clone()),
                 false => Clean::Read(clean),
             };
-            Self { sites: sites.clone(), tokens: case.corrupted.tokens().len(), clean, delta, field }
+            Ok(Self { sites: sites.clone(), tokens, clean, delta, field })
         };
-        Ok(cases.iter().map(&mut of).collect())
+        cases.iter().map(&mut of).collect()
     }
 
     /// Reads the sites from the runs of one case.
@@ -90,6 +106,7 @@ impl Displacements {
             false => match &self.clean {
                 Clean::Read(values) => vec![Edit::put(site, token, self.row(values, patch).to_vec())],
                 Clean::OnDevice(run) => vec![Edit::take(site, token, run.row_on_device(site, token)?)],
+                Clean::Added => vec![Edit::add(site, token, self.delta(patch).to_vec())],
             },
         })
     }
@@ -99,6 +116,30 @@ impl Displacements {
         let (site, token) = self.place(patch);
         Source { site, token, vector: self.delta(patch).to_vec() }
     }
+}
+
+/// Returns what the clean patterns change in the output of each head of the corrupted run, `[T, d_head]` each. `values`
+/// are those of each key head.
+fn of_patterns(case: &Case<'_>, values: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
+    let (sizes, tokens) = (*case.corrupted.model().sizes(), case.corrupted.tokens().len());
+    let (d, shared) = (sizes.d_head, sizes.heads / sizes.kv_heads);
+    let mut delta = Vec::with_capacity(sizes.layers * sizes.heads);
+    for block in 0..sizes.layers {
+        let [clean, corrupted] = [case.clean.pattern(block)?, case.corrupted.pattern(block)?];
+        for head in 0..sizes.heads {
+            let v = &values[block * sizes.kv_heads + head / shared];
+            let mut rows = vec![0.0f64; tokens * d];
+            for (t, row) in rows.chunks_mut(d).enumerate() {
+                let at = (head * tokens + t) * tokens;
+                for (k, v) in v.chunks(d).enumerate().take(t + 1) {
+                    let moved = f64::from(clean[at + k]) - f64::from(corrupted[at + k]);
+                    row.iter_mut().zip(v).for_each(|(z, v)| *z += moved * f64::from(*v));
+                }
+            }
+            delta.push(narrow(&rows));
+        }
+    }
+    Ok(delta)
 }
 
 /// Returns `<chi, y_clean - y_corrupted>` of all patches, for each reading of an observable in a run with the

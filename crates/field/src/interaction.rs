@@ -162,6 +162,12 @@ impl Labelled {
     /// # Errors
     /// As [`interactions`], or sites that the runs were not prepared for.
     pub fn with_interactions(mut self, case: &Case<'_>, kind: SiteKind, count: usize, joint: Joint) -> Result<Self> {
+        if kind == SiteKind::Pattern && joint == Joint::Put {
+            return Err(Error::Input(
+                "two patterns that are put in place share the values of their keys; give --joint add, or other --sites"
+                    .to_owned(),
+            ));
+        }
         let Case { corrupted, observable, .. } = *case;
         let patches = [Displacements::new(case, kind)?];
         let first = along_sensitivities((Mode::Exact, &patches), &[case.reading()])?.remove(0);

@@ -103,5 +103,6 @@ fn names_of(kind: SiteKind) -> [&'static str; 3] {
         SiteKind::K => ["predicted.k", "cost.k", "reliability.k"],
         SiteKind::V => ["predicted.v", "cost.v", "reliability.v"],
         SiteKind::Z => ["predicted.z", "cost.z", "reliability.z"],
+        SiteKind::Pattern => ["predicted.pattern", "cost.pattern", "reliability.pattern"],
     }
 }

@@ -7,7 +7,7 @@
 //! cone.
 
 use resolvent_engine::counted;
-use resolvent_model::{Edit, EditedRun, Mode, Observable, Run, values, values_of};
+use resolvent_model::{Change, Edit, EditedRun, Mode, Observable, Run, Site, values, values_of};
 
 use crate::case::Case;
 use crate::certificate::{Certificate, adjoint_all, alone_of, narrow, same, worse};
@@ -125,7 +125,8 @@ fn first_order_effects(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Effects
 /// Arrays: `effect [L+1, T]`, `first_order [L+1, T]`, `clean_value [1]` and `corrupted_value [1]`. The metadata have
 /// `sweep_cost.KIND`: the operations of the patched runs over those of one forward pass.
 ///
-/// Certificates: three patched runs agree with the same runs alone; patching the observable's own token at the level
+/// Certificates: three patched runs agree with the same runs alone; of patterns, three agree with runs in which the
+/// weights of the keys are put in place; patching the observable's own token at the level
 /// that it is read from restores the clean value; the adjoint identity behind the first-order field.
 ///
 /// # Errors
@@ -163,7 +164,7 @@ pub fn patch_all(cases: &[Case<'_>], kinds: &[SiteKind]) -> Result<Vec<Labelled>
     let corrupted: Vec<&Run> = cases.iter().map(|case| case.corrupted).collect();
     let adjoints = adjoint_all(Mode::Exact, &corrupted, 1)?;
     let mut results: Vec<Labelled> = cases.iter().map(|case| case.named("patch")).collect();
-    let (mut restorations, mut worst) = (Vec::new(), 0.0);
+    let (mut restorations, mut worst, mut as_patterns) = (Vec::new(), 0.0, None);
     for &kind in &kinds {
         let effects = effects(cases, kind)?;
         if kind == SiteKind::Resid {
@@ -174,6 +175,9 @@ pub fn patch_all(cases: &[Case<'_>], kinds: &[SiteKind]) -> Result<Vec<Labelled>
         });
         let swept: Vec<f64> = effects.iter().flat_map(|effects| effects.values.iter().copied()).collect();
         worst = worse(worst, alone_of(model, &edited.collect::<Vec<_>>(), &swept)?.value);
+        if kind == SiteKind::Pattern {
+            as_patterns = Some(put_as_patterns(cases, &effects)?);
+        }
         let with = |((result, case), effects): ((Labelled, &Case<'_>), Effects)| {
             let axes = kind.axes(model.sizes(), case.corrupted.tokens().len());
             effects.add_to(result, &axes, passes)
@@ -191,9 +195,33 @@ pub fn patch_all(cases: &[Case<'_>], kinds: &[SiteKind]) -> Result<Vec<Labelled>
             let scale = values[0].abs().max(values[1].abs()).max(1.0);
             result = result.certify(Certificate::new("restores", (restored - values[0]).abs() / scale, same(model)))?;
         }
+        if let Some(value) = as_patterns {
+            result = result.certify(Certificate::new("as_patterns", value, same(model)))?;
+        }
         result.certify(Certificate::new("alone", worst, same(model)))?.certify(adjoints[n].clone())
     };
     results.into_iter().enumerate().map(certified).collect()
+}
+
+/// Returns the largest difference between J of three patches of patterns and J of runs in which the weights themselves
+/// are put in place, relative to the largest size of J.
+fn put_as_patterns(cases: &[Case<'_>], effects: &[Effects]) -> Result<f64> {
+    let edited = |n: usize| (0..effects[n].edits.len()).filter(move |&i| !effects[n].edits[i].is_empty());
+    let patches: Vec<(usize, usize)> = (0..cases.len()).flat_map(|n| edited(n).map(move |i| (n, i))).collect();
+    let last = patches.len().saturating_sub(1);
+    let mut worst = 0.0;
+    for &(n, i) in [0, last / 2, last].iter().filter_map(|&k| patches.get(k)) {
+        let (Case { clean, corrupted, observable }, effects) = (cases[n], &effects[n]);
+        let Some(Edit { site, token, .. }) = effects.edits[i].first() else { continue };
+        let (block, head, tokens) = (site.layer(), site.head().unwrap_or(0), corrupted.tokens().len());
+        let row = clean.pattern(block)?[(head * tokens + token) * tokens..][..tokens].to_vec();
+        let put = corrupted.model().key_edits(Site::Pattern(block, head, 0), *token, &Change::Put(row))?;
+        let edits: Vec<Edit> = corrupted.edits().iter().cloned().chain(put).collect();
+        let value = corrupted.model().run(corrupted.tokens(), &edits)?.value(observable)?;
+        let scale = effects.values.iter().fold(1.0f64, |most, value| most.max(value.abs()));
+        worst = worse(worst, (value - effects.values[i]).abs() / scale);
+    }
+    Ok(worst)
 }
 
 /// Returns J of each case where every place that it is read from is patched at once: the value of the clean run.

@@ -86,6 +86,12 @@ pub fn predict_all(
     if options.steps == 0 {
         return Err(Error::Input("integrated gradients need one step or more".to_owned()));
     }
+    if kind == SiteKind::Pattern && predictors.contains(&Predictor::Integrated) {
+        return Err(Error::Input(
+            "the predictor `integrated` has no runs between two patterns; leave it out, or leave pattern out of --sites"
+                .to_owned(),
+        ));
+    }
     let Some(first) = cases.first() else { return Ok(Vec::new()) };
     let setup = Setup::new(first.corrupted, cases, kind)?;
     let wants = |p| predictors.contains(&p);

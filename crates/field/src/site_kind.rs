@@ -27,12 +27,14 @@ pub enum SiteKind {
     V,
     /// `hook_z` of each head: its output before the projection.  `[L, H, T]`
     Z,
+    /// `hook_pattern` of each head: the weights of all keys that a query sees.  `[L, H, T]`
+    Pattern,
 }
 
 impl SiteKind {
     /// All kinds.
-    pub const ALL: [Self; 8] =
-        [Self::Resid, Self::Mid, Self::AttnOut, Self::MlpOut, Self::Q, Self::K, Self::V, Self::Z];
+    pub const ALL: [Self; 9] =
+        [Self::Resid, Self::Mid, Self::AttnOut, Self::MlpOut, Self::Q, Self::K, Self::V, Self::Z, Self::Pattern];
 
     /// Returns its name on the command line and in result files.
     pub fn name(self) -> &'static str {
@@ -45,10 +47,12 @@ impl SiteKind {
             Self::K => "k",
             Self::V => "v",
             Self::Z => "z",
+            Self::Pattern => "pattern",
         }
     }
 
-    /// Returns its sites, in the order of its axes without the token.
+    /// Returns its sites, in the order of its axes without the token. A pattern acts through the output of its head,
+    /// whose site it has.
     pub fn sites(self, sizes: &Sizes) -> Vec<Site> {
         let blocks = 0..sizes.layers;
         let heads = |of: fn(usize, usize) -> Site| {
@@ -62,7 +66,7 @@ impl SiteKind {
             Self::Q => heads(Site::Q),
             Self::K => heads(Site::K),
             Self::V => heads(Site::V),
-            Self::Z => heads(Site::Z),
+            Self::Z | Self::Pattern => heads(Site::Z),
         }
     }
 
@@ -76,7 +80,7 @@ impl SiteKind {
         match self {
             Self::Resid => vec![("level", sizes.layers + 1), ("token", tokens)],
             Self::Mid | Self::AttnOut | Self::MlpOut => vec![("block", sizes.layers), ("token", tokens)],
-            Self::Q | Self::K | Self::V | Self::Z => {
+            Self::Q | Self::K | Self::V | Self::Z | Self::Pattern => {
                 vec![("block", sizes.layers), ("head", self.heads(sizes)), ("token", tokens)]
             }
         }
@@ -93,6 +97,7 @@ impl SiteKind {
             Self::K => ["effect.k", "first_order.k"],
             Self::V => ["effect.v", "first_order.v"],
             Self::Z => ["effect.z", "first_order.z"],
+            Self::Pattern => ["effect.pattern", "first_order.pattern"],
         }
     }
 }

@@ -13,6 +13,7 @@ mod jets;
 mod launches;
 mod limits;
 mod modes;
+mod pattern_sweep;
 mod patterns;
 mod readouts;
 mod real;

@@ -39,6 +39,18 @@ pub(super) fn agreement(of_prompts: &[Pairs], seed: u64) -> Vec<f32> {
     STATISTICS.map(of).concat()
 }
 
+/// The kinds of sites of a whole study.
+const KINDS: [SiteKind; 8] = [
+    SiteKind::Resid,
+    SiteKind::Mid,
+    SiteKind::AttnOut,
+    SiteKind::MlpOut,
+    SiteKind::Q,
+    SiteKind::K,
+    SiteKind::V,
+    SiteKind::Z,
+];
+
 /// Computes patch effects and their first-order predictions for the pairs of a task.
 ///
 /// Arrays over all patches `[N]`: `kind` (index into the metadata's `kinds`), `prompt`, `layer`, `token`, `predicted`
@@ -48,7 +60,7 @@ pub(super) fn agreement(of_prompts: &[Pairs], seed: u64) -> Vec<f32> {
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let kinds: &[SiteKind] = match task.options.quick {
         true => &[SiteKind::Resid, SiteKind::AttnOut, SiteKind::MlpOut, SiteKind::Z],
-        false => &SiteKind::ALL,
+        false => &KINDS,
     };
     let runs = task.runs(task.size(6, task.options.prompts), kinds, record)?;
     let cases = runs.cases();
