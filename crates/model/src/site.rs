@@ -156,6 +156,14 @@ impl fmt::Display for Site {
     }
 }
 
+/// Names of values that a run has beside the sites, and what an edit of them is.
+const READ_ONLY: [(&str, &str); 4] = [
+    ("hook_embed", "the embeddings add up to level 0, so edit blocks.0.hook_resid_pre"),
+    ("hook_pos_embed", "the embeddings add up to level 0, so edit blocks.0.hook_resid_pre"),
+    ("attn.hook_result", "what heads add follows from their outputs, so edit attn.hook_z[H], or hook_attn_out"),
+    ("hook_normalized", "a norm follows from what it reads, so edit hook_resid_pre or hook_resid_mid"),
+];
+
 /// Returns the names of all sites of the block and of the head that a mistyped name contains.
 fn alike(text: &str) -> Vec<String> {
     let numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
@@ -187,6 +195,10 @@ impl FromStr for Site {
 
     fn from_str(text: &str) -> Result<Self> {
         let unknown = || {
+            let value = READ_ONLY.iter().find(|(name, _)| *name == text || text.contains(&format!(".{name}")));
+            if let Some((_, instead)) = value {
+                return Error::Place(format!("invalid site `{text}`: it is read only; {instead}"));
+            }
             let known = alike(text);
             let meant = did_you_mean(text, known.iter().map(String::as_str));
             Error::Place(format!(
@@ -273,6 +285,16 @@ mod tests {
         ] {
             let error = typed.parse::<Site>().expect_err("misspelt").to_string();
             assert!(error.ends_with(&format!("; did you mean `{meant}`?")), "{error}");
+        }
+        for (text, instead) in [
+            ("hook_embed", "edit blocks.0.hook_resid_pre"),
+            ("hook_pos_embed", "edit blocks.0.hook_resid_pre"),
+            ("blocks.1.attn.hook_result", "edit attn.hook_z[H], or hook_attn_out"),
+            ("blocks.1.attn.hook_result[2]", "edit attn.hook_z[H], or hook_attn_out"),
+            ("ln_final.hook_normalized", "edit hook_resid_pre or hook_resid_mid"),
+        ] {
+            let error = text.parse::<Site>().expect_err("read only").to_string();
+            assert!(error.contains("it is read only; ") && error.ends_with(instead), "{error}");
         }
         let error = "embedding".parse::<Site>().expect_err("no site").to_string();
         assert!(!error.contains("did you mean"), "{error}");

@@ -177,7 +177,7 @@ impl PyPrompts {
         signature = (*, scale = 1.0, controls = 8, seed = Seed(0)),
         text_signature = "($self, *, scale=1.0, controls=8, seed=0)"
     )]
-    fn transfer(&self, py: Python<'_>, scale: f32, controls: i64, seed: i64) -> Result<PyResultOf> {
+    fn transfer(&self, py: Python<'_>, scale: f32, controls: i64, seed: Seed) -> Result<PyResultOf> {
         let options = TransferOptions { scale, random: count("controls", controls)?, seed: seed.0 };
         self.each(py, |model, cases, progress| transfer_of_prompts(model, cases, &options, progress))
     }
