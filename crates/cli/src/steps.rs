@@ -59,6 +59,7 @@ pub(crate) fn in_words(step: &str) -> String {
         "reduction" => "how few directions of one level predict the effects of patches",
         "transfers" => "how much of an answer one vector carries to another prompt",
         "inverse" => "which sources of least energy change the answer as asked",
+        "circuits" => "whether a few edges carry the answer in other prompts",
         "scaling" => "whether the responses of smaller models predict those of this one",
         other => other,
     };

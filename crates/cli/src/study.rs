@@ -88,7 +88,7 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     first_look(&large)?;
     let (tasks, pairs) = (DEMO.0.len(), DEMO.1);
     say(format_args!(
-        "2. The same and eight more analyses, on up to {pairs} pairs of prompts of {tasks} tasks; results go to {}.",
+        "2. The same and nine more analyses, on up to {pairs} pairs of prompts of {tasks} tasks; results go to {}.",
         args.out.display()
     ));
     let smaller = family().filter(|name| *name != resolvent::model::DEFAULT_MODEL);
@@ -188,7 +188,9 @@ fn line(text: &mut String, s: &Statement) {
         Verdict::Few => format!("{} ({})", s.verdict.name(), s.prompts),
         _ => s.verdict.name().to_owned(),
     };
-    let _infallible = writeln!(text, "{verdict:<20} {:<30} {:<24} {}", s.name, s.figure, s.measure);
+    let n = if s.figure.estimate.is_nan() { String::new() } else { format!(", n {}", s.prompts) };
+    let figure = format!("{}{n}", s.figure);
+    let _infallible = writeln!(text, "{verdict:<20} {:<30} {figure:<30} {}", s.name, s.measure);
     for null in &s.nulls {
         let beyond = match null.exceeded {
             Some(true) => "beyond",

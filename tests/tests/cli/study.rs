@@ -158,7 +158,7 @@ fn a_study_runs_beside_its_nulls() {
     ];
     let printed = run(&arguments).done();
     for words in ["random weights", "permuted weights", "shuffled pairs"] {
-        assert_eq!(printed.matches(words).count(), 6, "{words} beside each of six statements: {printed}");
+        assert_eq!(printed.matches(words).count(), 7, "{words} beside each of seven statements: {printed}");
     }
     let of = |null: &str, step: &str| {
         let path = folder.path().join(format!("out/nulls/{null}/{step}.agreement.safetensors"));

@@ -11,6 +11,7 @@
 //! [`LeftOut`].
 
 mod answers;
+mod circuits;
 mod inverse;
 pub(crate) mod left_out;
 mod names;
@@ -118,7 +119,7 @@ pub struct StepProgress<'a> {
 type Analysis = fn(&Task<'_>, &mut Record) -> Result<Labelled>;
 
 /// The analyses of a task, in order.
-const ANALYSES: [(&str, Analysis); 8] = [
+const ANALYSES: [(&str, Analysis); 9] = [
     ("regimes", regimes::step),
     ("patching", patching::step),
     ("predictors", predictors::step),
@@ -127,6 +128,7 @@ const ANALYSES: [(&str, Analysis); 8] = [
     ("reduction", reduction::step),
     ("transfers", transfers::step),
     ("inverse", inverse::step),
+    ("circuits", circuits::step),
 ];
 
 /// Name of the first analysis of a task, which selects the pairs of the others.

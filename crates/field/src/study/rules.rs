@@ -5,6 +5,7 @@ use crate::reduce::{compared_rank, dimensions};
 use crate::stats::{self, Interval, Pairs};
 
 use super::Done;
+use super::circuits::SHARE;
 use super::samples::{Figure, Samples, array, by_prompt, pooled, rows, single};
 use super::statement::{Better, Rule, Statement};
 
@@ -26,6 +27,7 @@ pub(super) fn statements(done: &[Done]) -> Vec<Statement> {
         reduced(&of("reduction")),
         transferred(&of("transfers")),
         inverted(&of("inverse")),
+        circuits(&of("circuits")),
     ];
     if let [(_, scaling), ..] = of("scaling")[..] {
         all.push(scaled(scaling));
@@ -277,6 +279,59 @@ fn inverted(results: &Results<'_>) -> Statement {
         better: Better::Near(1.0),
     }
     .statement(figure, detail, [low > 0.8 && high < 1.2 && least, low > 0.5 && high < 1.5])
+}
+
+/// What remains of the answer of a prompt: in the circuit, in all edges but the circuit, and in a random circuit of its
+/// size.
+struct Remains([f64; 3]);
+
+fn circuits(results: &Results<'_>) -> Statement {
+    let prompts = samples(results, |result| {
+        let edges = result.array("edges").map_or(0, |edges| edges.axes[0].1) as f64;
+        let size = array(result, "size").iter().position(|size| *size == (SHARE * edges).round());
+        let [circuit, without, random] = ["faithfulness", "completeness", "random"].map(|name| rows(result, name));
+        let at = |rows: &[Vec<f64>], i: usize| {
+            let row = rows.get(i).zip(size);
+            row.and_then(|(row, size)| row.get(size).copied()).unwrap_or(f64::NAN)
+        };
+        (0..circuit.len()).map(|i| Remains([at(&circuit, i), at(&without, i), at(&random, i)])).collect()
+    });
+    let mean = |part: usize| {
+        prompts.figure(7, move |draw| {
+            stats::mean(&draw.iter().map(|one| one.0[part]).filter(|x| x.is_finite()).collect::<Vec<f64>>())
+        })
+    };
+    let (figure, [without, random]) = (mean(0), [1, 2].map(|part| mean(part).interval));
+    let counts = results.iter().filter_map(|(task, r)| Some((task, r.array("edges")?.axes[0].1)));
+    let counts: Vec<String> =
+        counts.take(1).map(|(_, edges)| format!("{:.0} of {edges}", (SHARE * edges as f64).round())).collect();
+    let detail = format!(
+        "{} edges; without them {:.2} ({:.2} to {:.2}) remains, and of random circuits of their number {:.2} ({:.2} to {:.2})",
+        counts.first().map_or("no", String::as_str),
+        without.estimate,
+        without.low,
+        without.high,
+        random.estimate,
+        random.low,
+        random.high
+    );
+    let Interval { low, high, .. } = figure.interval;
+    Rule {
+        name: "circuits are small",
+        claim: "A small part of the edges carries an answer, and first-order scores find it.",
+        measure: "faithfulness on held-out pairs of the 2 % of edges with the largest first-order scores, all others corrupted",
+        rule: "holds if the interval lies within 0.8 and 1.2, and the intervals of what remains without these edges and in random \
+               circuits of their number lie below 0.5; partly if it lies within 0.5 and 1.5, and above that of random circuits",
+        better: Better::Near(1.0),
+    }
+    .statement(
+        figure,
+        detail,
+        [
+            low > 0.8 && high < 1.2 && without.high < 0.5 && random.high < 0.5,
+            low > 0.5 && high < 1.5 && low > random.high,
+        ],
+    )
 }
 
 fn scaled(result: &Labelled) -> Statement {

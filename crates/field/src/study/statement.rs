@@ -10,8 +10,8 @@ use super::samples::Figure;
 ///
 /// 1: the first. 2: figures are means over tasks; rules use the ends of intervals, which need eight prompts; pairs that
 /// the model answers wrongly, places without a path to J, and transfers that are complete by construction do not count;
-/// nulls.
-pub const RULES: u32 = 2;
+/// nulls. 3: a statement about circuits is added, and the others are unchanged.
+pub const RULES: u32 = 3;
 
 /// The verdict on a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The prompts of a task as runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use resolvent_model::{Model, Observable, Run, RunOptions, Site, TokenPair, values};
+use resolvent_model::{Model, Observable, PromptCase, Run, RunOptions, Site, TokenPair, values};
 
 use crate::case::{Case, runs_of_pairs};
 use crate::error::{Error, Result};
@@ -178,6 +178,21 @@ impl Runs {
     pub(super) fn cases(&self) -> Vec<Case<'_>> {
         let each = self.clean.iter().zip(&self.corrupted).zip(&self.observables);
         each.map(|((clean, corrupted), observable)| Case { clean, corrupted, observable }).collect()
+    }
+
+    /// Returns the pairs as prompts with their names.
+    pub(super) fn prompts(&self) -> Vec<PromptCase> {
+        let both = self.clean.iter().zip(&self.corrupted);
+        let each = both.zip(&self.observables).zip(&self.names);
+        each.map(|(((clean, corrupted), observable), name)| PromptCase {
+            name: name.clone(),
+            clean: clean.tokens().to_vec(),
+            corrupted: Some(corrupted.tokens().to_vec()),
+            observable: Some(observable.clone()),
+            roles: BTreeMap::new(),
+            edits: Vec::new(),
+        })
+        .collect()
     }
 
     /// Returns the places of every `step`-th level of a run, and of the last level.

@@ -33,7 +33,7 @@ fn verdict_of(name: &str, all: &[Done]) -> (Verdict, f64) {
 #[test]
 fn an_empty_study_has_no_verdicts() {
     let all = statements(&[], &[]);
-    assert_eq!(all.len(), 6);
+    assert_eq!(all.len(), 7);
     for statement in all {
         assert_eq!(statement.verdict, Verdict::Unknown, "{}", statement.name);
         assert!(statement.figure.estimate.is_nan());
@@ -201,6 +201,42 @@ fn propagation_and_inverse() {
     assert_eq!(verdict_of("patches can be chosen", &of(0.9, 0.9)).0, Verdict::Partly, "a baseline needs less energy");
     assert_eq!(verdict_of("patches can be chosen", &of(0.6, 3.0)).0, Verdict::Partly);
     assert_eq!(verdict_of("patches can be chosen", &of(0.0, 3.0)).0, Verdict::Fails);
+}
+
+/// Returns circuits of 100 edges: what remains at 2 %, the second of two sizes.
+fn circuits([circuit, without, random]: [f32; 3]) -> Vec<Done> {
+    let axes = [("prompt", N), ("size", 2)];
+    let rows = |x: f32| [9.0, x].repeat(N);
+    let result = result(&[column("size", &[1.0, 2.0])])
+        .with("edges", &[("edge", 100), ("end", 2)], vec![0.0; 200])
+        .with("faithfulness", &axes, rows(circuit))
+        .with("completeness", &axes, rows(without))
+        .with("random", &axes, rows(random));
+    vec![done("circuits.a", result)]
+}
+
+#[test]
+fn circuits_must_be_faithful_and_needed() {
+    let of = |remains: [f32; 3]| verdict_of("circuits are small", &circuits(remains));
+    assert_eq!(of([0.875, 0.25, 0.125]), (Verdict::Holds, 0.875));
+    assert_eq!(of([1.125, -0.5, 0.125]).0, Verdict::Holds);
+    assert_eq!(of([0.875, 0.75, 0.125]).0, Verdict::Partly, "the other edges do as well");
+    assert_eq!(of([0.875, 0.25, 0.75]).0, Verdict::Partly, "random circuits have half of it");
+    assert_eq!(of([0.75, 0.25, 0.125]).0, Verdict::Partly);
+    assert_eq!(of([0.75, 0.25, 0.875]).0, Verdict::Fails, "random circuits are better");
+    assert_eq!(of([0.25, 0.0, 0.0]).0, Verdict::Fails);
+    assert_eq!(of([2.0, 0.0, 0.0]).0, Verdict::Fails, "more than the effect is not faithful");
+    assert_eq!(of([f32::NAN, 0.0, 0.0]).0, Verdict::Unknown);
+    let found = statements(&circuits([0.875, 0.25, 0.125]), &[]);
+    let statement = found.into_iter().find(|s| s.name == "circuits are small").expect("it");
+    assert!(statement.detail.starts_with("2 of 100 edges; without them 0.25"), "{}", statement.detail);
+    // A result without the size of the statement has no figure.
+    let other = result(&[column("size", &[1.0])]).with("edges", &[("edge", 100), ("end", 2)], vec![0.0; 200]).with(
+        "faithfulness",
+        &[("prompt", N), ("size", 1)],
+        vec![1.0; N],
+    );
+    assert_eq!(verdict_of("circuits are small", &[done("circuits.a", other)]).0, Verdict::Unknown);
 }
 
 #[test]

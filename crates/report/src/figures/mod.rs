@@ -27,6 +27,7 @@ mod tests;
 mod transfer;
 
 pub(crate) use predictors::{zero_by_construction, zeros};
+pub(crate) use edges::graph as edge_graph;
 use read::fact;
 use resolvent_field::Labelled;
 

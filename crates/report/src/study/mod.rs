@@ -1,6 +1,7 @@
 //! The page of a study: statements with verdicts, and for each statement a section with figures.
 
 mod answers;
+mod circuits;
 mod data;
 mod inverse;
 mod left_out;
@@ -62,8 +63,8 @@ pub fn study_page(studied: &Studied, found: &study::Results) -> Page {
         "The residual stream of `{}` ({}) as a field h[l,t], and how sources put into it propagate: {}. J is the logit of the \
          clean prompt's answer less that of the corrupted prompt's, at the last token.\n\nThe checks of every analysis are listed \
          at the end. Figures are means over tasks. Intervals are 95 % bootstraps over prompts, and there is none for fewer \
-         than eight. Definitions and rules are version {RULES}, fixed before the results. With seven statements, three in \
-         ten studies have an interval that misses its true value.\n\n{}",
+         than eight. Definitions and rules are version {RULES}, fixed before the results. With eight statements, one in \
+         three studies has an interval that misses its true value.\n\n{}",
         studied.model,
         studied.shape,
         tasks.join(", "),
@@ -75,7 +76,7 @@ pub fn study_page(studied: &Studied, found: &study::Results) -> Page {
     }
     let mut page = Page::new(format!("Transformer Field Theory: {}", studied.model), lead);
     let results = Results::new(done);
-    let parts: [Part; 7] = [
+    let parts: [Part; 8] = [
         ("linear regime", "Linear regime", &["regimes"], regimes::section),
         (
             "sensitivities predict patches",
@@ -87,6 +88,7 @@ pub fn study_page(studied: &Studied, found: &study::Results) -> Page {
         ("reduced descriptions", "Reduced descriptions", &["reduction"], reduction::section),
         ("answers are carried over", "Transfer of answers", &["transfers"], transfers::section),
         ("patches can be chosen", "Choosing where to patch", &["inverse"], inverse::section),
+        ("circuits are small", "Circuits", &["circuits"], circuits::section),
         ("small predicts large", "Across scales", &["scaling"], scaling::section),
     ];
     page.sections.extend(answers::section(&results));

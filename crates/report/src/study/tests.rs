@@ -95,6 +95,33 @@ fn results_are_drawn_with_their_numbers() {
     assert_ne!(html, less.html().expect("a page"));
 }
 
+/// Circuits are drawn for each task over the share of edges; the first task has its strongest edges too.
+#[test]
+fn circuits_are_drawn_over_the_share_of_edges() {
+    let step = |task: &str, faithful: f32| {
+        let axes = [("prompt", 2), ("size", 2)];
+        let result = Labelled::default()
+            .note("writers", "input,a0.h0")
+            .note("readers", "a0.h0<v>,logits")
+            .with("edges", &[("edge", 2), ("end", 2)], vec![0.0, 0.0, 1.0, 1.0])
+            .with("score", &[("edge", 2)], vec![0.5, -2.0])
+            .with("size", &[("size", 2)], vec![1.0, 2.0])
+            .with("faithfulness", &axes, vec![faithful, 1.0].repeat(2))
+            .with("completeness", &axes, vec![0.5, 0.0].repeat(2))
+            .with("random", &axes, vec![0.0, 1.0].repeat(2));
+        done(&format!("circuits.{task}"), result)
+    };
+    let page = study_page(&studied(), &found(&[step("colours", 0.5), step("names", 0.75)]));
+    let section = page.sections.iter().find(|s| s.heading == "Circuits").expect("a section");
+    let drawn: Vec<&Figure> =
+        section.blocks.iter().filter_map(|b| if let Block::Figure(f, _) = b { Some(f) } else { None }).collect();
+    let [Figure::Grid(grid), Figure::Graph(graph), Figure::Table(table)] = &drawn[..] else { panic!("{drawn:?}") };
+    let [Figure::Lines(first), Figure::Lines(second)] = &grid.figures[..] else { panic!("{grid:?}") };
+    assert_eq!((&first.title[..], &first.series[0].points[..]), ("colours", &[(0.5, 0.5), (1.0, 1.0)][..]));
+    assert_eq!((second.series[0].points[0], second.series.len()), ((0.5, 0.75), 3));
+    assert!(graph.edges.len() == 2 && table.text().contains("a0.h0->logits"));
+}
+
 /// A statement is shown beside its nulls, and the answers come first.
 #[test]
 fn statements_are_shown_beside_their_nulls() {
