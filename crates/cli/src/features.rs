@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use resolvent::Labelled;
-use resolvent::field::{Dictionary, FeatureOptions, features};
+use resolvent::field::{Array, Dictionary, FeatureOptions, Prompts, features, features_of_prompts};
 use resolvent::model::RunOptions;
 use resolvent_report::strongest_features;
 
@@ -11,6 +11,7 @@ use crate::Failure;
 use crate::observable::RequiredObservable;
 use crate::options::{ModelArgs, PromptArgs, tokens};
 use crate::output::{OutputArgs, checks, labels};
+use crate::prompts::{Outcome, from_end};
 use crate::terminal::say;
 
 #[derive(clap::Args)]
@@ -21,10 +22,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER")]
     dictionary: PathBuf,
     /// Move the features of this prompt, of as many tokens, to those of the first one; without it, to zero
-    #[arg(long, value_name = "TEXT", conflicts_with = "corrupted_tokens")]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["corrupted_tokens", "prompts"])]
     corrupted: Option<String>,
     /// The same prompt as token ids
-    #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "IDS", allow_hyphen_values = true, conflicts_with = "prompts")]
     corrupted_tokens: Option<String>,
     /// Features in the result: those with the largest first-order effects
     #[arg(long, value_name = "N", default_value_t = FeatureOptions::default().top)]
@@ -46,12 +47,22 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     args.directions.as_deref().map_or(Ok(()), Labelled::check_path)?;
-    if args.prompt.set.is_given() {
-        return Err("features take one prompt, or a pair; leave --prompts and --text out".into());
-    }
     let model = args.model.open()?;
     let dictionary = Dictionary::open(&args.dictionary)?;
     let sites = dictionary.sites(model.sizes())?.concat();
+    let options = FeatureOptions { top: args.top, exact: args.exact };
+    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+        let result = cases
+            .together(|model, cases, progress| features_of_prompts(model, cases, &dictionary, options, progress))?;
+        args.write_directions(&dictionary, result.array("features.mean"))?;
+        return cases.finish(output, Outcome::Whole(result), &[], &|result| {
+            let title =
+                format!("features moved to {}; mean over prompts", moved_to(result, "each row's clean prompt's"));
+            let averaged = Prompts::averaged(result);
+            let tokens = averaged.array("first_order_by_token").and_then(|array| array.axes.last());
+            table(&title, &averaged, &from_end(tokens.map_or(0, |axis| axis.1)))
+        });
+    }
     let prompt = args.prompt.tokens(&model)?;
     let (observable, prompt) = args.observable.of(&model, &prompt)?;
     let mut prompts = vec![prompt];
@@ -60,24 +71,36 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         prompts.insert(0, observable.extend(&corrupted));
     }
     let runs = model.run_all(&prompts, &RunOptions { sites, ..RunOptions::default() })?;
-    let options = FeatureOptions { top: args.top, exact: args.exact };
     let result = features(&runs[0], runs.get(1), &dictionary, &observable, options)?;
-    if let Some(path) = &args.directions {
-        let ids = result.array("features").map_or(&[][..], |array| &array.data);
-        let ids: Vec<usize> = ids.iter().map(|&f| f as usize).collect();
-        match ids.is_empty() {
-            true => say(format_args!("no feature moves, so {} is not written", path.display())),
-            false => {
-                dictionary.basis(&ids)?.write(path)?;
-                say(format_args!("wrote {}", path.display()));
-            }
-        }
-    }
+    args.write_directions(&dictionary, result.array("features"))?;
     output.naming(&runs[0], Some(&args.observable)).finish(&result, || {
         let value = result.array("value").map_or(f32::NAN, |a| a.data[0]);
-        let moved = if runs.len() > 1 { "the first prompt's" } else { "zero" };
+        let moved = moved_to(&result, "the first prompt's");
         let title = format!("features moved to {moved}; J = {} = {value:.4}", args.observable.title());
-        let table = strongest_features(&title, &result, &labels(&runs[0]));
-        format!("{}{}", table.map_or_else(String::new, |table| format!("{}\n", table.text())), checks(&result))
+        format!("{}{}", table(&title, &result, &labels(&runs[0])), checks(&result))
     })
+}
+
+impl Args {
+    /// Writes the rows of the decoder of these features, if asked for.
+    fn write_directions(&self, dictionary: &Dictionary, features: Option<&Array>) -> Result<(), Failure> {
+        let Some(path) = &self.directions else { return Ok(()) };
+        let ids: Vec<usize> = features.map_or(&[][..], |array| &array.data).iter().map(|&f| f as usize).collect();
+        if ids.is_empty() {
+            say(format_args!("no feature moves, so {} is not written", path.display()));
+            return Ok(());
+        }
+        dictionary.basis(&ids)?.write(path)?;
+        say(format_args!("wrote {}", path.display()));
+        Ok(())
+    }
+}
+
+/// Returns in words where features move to: those of `target`, or zero.
+fn moved_to<'a>(result: &Labelled, target: &'a str) -> &'a str {
+    if result.metadata.get("moved_to").is_some_and(|to| to == "target") { target } else { "zero" }
+}
+
+fn table(title: &str, result: &Labelled, labels: &[String]) -> String {
+    strongest_features(title, result, labels).map_or_else(String::new, |table| format!("{}\n", table.text()))
 }

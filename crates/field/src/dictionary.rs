@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use faer::MatRef;
 use rayon::prelude::*;
-use resolvent_model::{Run, Site, Sizes};
+use resolvent_model::{Run, Site, Sizes, StreamNorm};
 
 use crate::certificate::{dot, norm};
 use crate::error::{Error, Result};
@@ -103,14 +103,20 @@ impl Dictionary {
     }
 
     /// Returns the sites of the activations that are encoded and decoded, in a model of these sizes. Those of heads lie
-    /// one after another.
+    /// one after another. If the rows of a norm are encoded, the site is that of the stream which the block or the head
+    /// reads.
     ///
     /// # Errors
     /// A name or a width that the model lacks.
     pub fn sites(&self, sizes: &Sizes) -> Result<[Vec<Site>; 2]> {
         let [d_in, _, d_out] = self.config.widths;
-        let of = |hook: &str, width: usize| {
-            let sites = config::sites(hook, sizes)?;
+        let of = |hook: &str, norm: Option<StreamNorm>, width: usize| {
+            let sites = match norm {
+                Some(StreamNorm::Attention(l) | StreamNorm::Mlp(l)) => vec![Site::ResidPre(l)],
+                Some(StreamNorm::Final) => vec![Site::level(sizes.layers, sizes)],
+                None => config::sites(hook, sizes)?,
+            };
+            sites.iter().try_for_each(|site| site.check(sizes).map(|_| ()))?;
             let found: usize = sites.iter().map(|site| site.width(sizes)).sum();
             match found == width {
                 true => Ok(sites),
@@ -120,7 +126,8 @@ impl Dictionary {
                 }
             }
         };
-        Ok([of(&self.config.hooks[0], d_in)?, of(&self.config.hooks[1], d_out)?])
+        let [input, output] = &self.config.hooks;
+        Ok([of(input, config::norm(input), d_in)?, of(output, None, d_out)?])
     }
 
     /// Returns the row of the decoder of a feature, `[d_out]`.
@@ -252,7 +259,10 @@ impl Dictionary {
     /// A dictionary of another model, a run that was not prepared, or a device error.
     pub fn codes(&self, run: &Run) -> Result<Vec<Code>> {
         let [inputs, _] = self.sites(run.model().sizes())?;
-        self.encode(&joined(run, &inputs)?)
+        match config::norm(&self.config.hooks[0]) {
+            Some(norm) => self.encode(&run.normalized(norm)?),
+            None => self.encode(&joined(run, &inputs)?),
+        }
     }
 
     /// Returns `<W_dec[f], g>`.

@@ -77,89 +77,129 @@ pub fn features(
     observable: &Observable,
     options: FeatureOptions,
 ) -> Result<Labelled> {
-    let (sizes, tokens) = (*run.model().sizes(), run.tokens().len());
-    if let Some(target) = target.filter(|target| target.tokens().len() != tokens) {
-        let other = target.tokens().len();
-        return Err(Error::Input(format!(
-            "the runs have {tokens} and {other} tokens; give prompts of the same length"
-        )));
-    }
-    if target.is_some_and(|target| target.model().hash() != run.model().hash()) {
-        return Err(Error::Input("the run and its target belong to different models".to_owned()));
-    }
-    let [_, sites] = dictionary.sites(&sizes)?;
-    let ours = Activation::of(run, dictionary, &sites)?;
-    let theirs = target.map(|target| Activation::of(target, dictionary, &sites)).transpose()?;
-    let d = ours.rows.len() / tokens;
-    let g = interleaved(&derivatives(run, observable, Mode::Exact, &sites)?, tokens);
-    let changes = changes(&ours, theirs.as_ref(), d);
-    let mut effects: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
-    for (t, change) in changes.iter().enumerate() {
-        for &(feature, by) in &change.features {
-            let effect = f64::from(by) * dictionary.along(feature, &g[t * d..][..d]);
-            effects.entry(feature).or_insert_with(|| vec![0.0; tokens])[t] = effect;
-        }
-    }
-    let of_error: Vec<f64> = changes.iter().zip(g.chunks(d)).map(|(change, g)| dot(&change.bias, g)).collect();
-    let moved: Vec<f32> = changes.iter().flat_map(|change| dictionary.decode(change)).collect();
-    // Where everything moves to: the target's activation, or the bias alone.
-    let put: Vec<f32> = match &theirs {
-        Some(theirs) => theirs.rows.clone(),
-        None => ours.codes.iter().flat_map(|code| code.bias.iter().copied()).collect(),
-    };
-    let sum = effects.values().flatten().chain(&of_error).sum::<f64>();
-    let scale = (norm(&g) * norm(&moved)).max(f64::MIN_POSITIVE);
-    let parts = Certificate::new("parts", (sum - (dot(&g, &put) - dot(&g, &ours.rows))).abs() / scale, SUMS);
-    let mut order: Vec<(u32, f64)> = effects.iter().map(|(f, each)| (*f, each.iter().sum())).collect();
+    let moving = Moving::of(run, target, dictionary, observable)?;
+    let mut order: Vec<(u32, f64)> = moving.effects().collect();
     order.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
-    order.truncate(options.top);
-    let top: Vec<u32> = order.iter().map(|(feature, _)| *feature).collect();
-    let value = run.value(observable)?;
-    let axis = [("feature", top.len())];
-    let by_token = [axis[0], ("token", tokens)];
-    let factors = |codes: &[Code]| -> Vec<f32> {
-        top.iter().flat_map(|&f| codes.iter().map(move |code| code.factor(f))).collect()
-    };
-    let random = |feature: &u32| {
-        let size = norm(dictionary.direction(*feature as usize).unwrap_or(&[]));
-        let of =
-            |(change, g): (&Code, &[f32])| (f64::from(change.factor(*feature)) * size * norm(g)).powi(2) / d as f64;
-        changes.iter().zip(g.chunks(d)).map(of).sum::<f64>().sqrt()
-    };
-    let missed = |(error, row): (&[f32], &[f32])| (norm(error) / norm(row).max(f64::MIN_POSITIVE)) as f32;
-    let mut result = Labelled::new("features", run)
-        .note("observable", observable.to_string())
-        .note("dictionary", dictionary.path().display().to_string())
-        .note("hooks", dictionary.hooks().join(","))
-        .note("moved_to", if target.is_some() { "target" } else { "zero" })
-        .note("features_moved", effects.len().to_string())
-        .with("features", &axis, top.iter().map(|&f| f as f32).collect())
-        .with("first_order", &axis, order.iter().map(|(_, sum)| *sum as f32).collect())
-        .with(
-            "first_order_by_token",
-            &by_token,
-            narrow(&top.iter().flat_map(|f| effects[f].clone()).collect::<Vec<_>>()),
-        )
-        .with("random", &axis, narrow(&top.iter().map(random).collect::<Vec<_>>()))
-        .with("factor", &by_token, factors(&ours.codes));
-    if let Some(theirs) = &theirs {
-        result = result.with("target_factor", &by_token, factors(&theirs.codes));
+    let top: Vec<u32> = order.iter().take(options.top).map(|(feature, _)| *feature).collect();
+    moving.result(&top, options.exact)
+}
+
+/// A run whose features move, and the first-order effects of each.
+pub(crate) struct Moving<'a> {
+    run: &'a Run,
+    dictionary: &'a Dictionary,
+    observable: &'a Observable,
+    /// Where features act.
+    sites: Vec<Site>,
+    ours: Activation,
+    theirs: Option<Activation>,
+    /// The derivative by the activation, `[T, d]`.
+    g: Vec<f32>,
+    /// By how much factors change at each token, and, as the bias, by how much the error does.
+    changes: Vec<Code>,
+    /// The first-order effects at each token of all features that move.
+    effects: BTreeMap<u32, Vec<f64>>,
+}
+
+impl<'a> Moving<'a> {
+    /// Encodes both runs, and computes the first-order effects.
+    pub(crate) fn of(
+        run: &'a Run,
+        target: Option<&Run>,
+        dictionary: &'a Dictionary,
+        observable: &'a Observable,
+    ) -> Result<Self> {
+        let (sizes, tokens) = (*run.model().sizes(), run.tokens().len());
+        if let Some(target) = target.filter(|target| target.tokens().len() != tokens) {
+            let other = target.tokens().len();
+            return Err(Error::Input(format!(
+                "the runs have {tokens} and {other} tokens; give prompts of the same length"
+            )));
+        }
+        if target.is_some_and(|target| target.model().hash() != run.model().hash()) {
+            return Err(Error::Input("the run and its target belong to different models".to_owned()));
+        }
+        let [_, sites] = dictionary.sites(&sizes)?;
+        let ours = Activation::of(run, dictionary, &sites)?;
+        let theirs = target.map(|target| Activation::of(target, dictionary, &sites)).transpose()?;
+        let d = ours.rows.len() / tokens;
+        let g = interleaved(&derivatives(run, observable, Mode::Exact, &sites)?, tokens);
+        let changes = changes(&ours, theirs.as_ref(), d);
+        let mut effects: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+        for (t, change) in changes.iter().enumerate() {
+            for &(feature, by) in &change.features {
+                let effect = f64::from(by) * dictionary.along(feature, &g[t * d..][..d]);
+                effects.entry(feature).or_insert_with(|| vec![0.0; tokens])[t] = effect;
+            }
+        }
+        Ok(Self { run, dictionary, observable, sites, ours, theirs, g, changes, effects })
     }
-    if RowSpace::is_read(run, &sites) {
-        let space = RowSpace::of(run, (&sites, tokens - 1), ReaderSet::Next)?;
-        let share = |&f: &u32| dictionary.direction(f as usize).map(|row| space.kernel(&wide(row)) as f32);
-        result = result.with("kernel", &axis, top.iter().map(share).collect::<Result<_>>()?);
+
+    /// Returns the features that move, ascending, with their first-order effects.
+    pub(crate) fn effects(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
+        self.effects.iter().map(|(feature, each)| (*feature, each.iter().sum()))
     }
-    result = result
-        .with("error_first_order", &[("token", tokens)], narrow(&of_error))
-        .with("active", &[("token", tokens)], ours.codes.iter().map(|code| code.features.len() as f32).collect())
-        .with("missed", &[("token", tokens)], ours.errors.chunks(d).zip(ours.rows.chunks(d)).map(missed).collect())
-        .with("value", &[("value", 1)], vec![value as f32])
-        .certify(parts)?;
-    if options.exact {
-        result = exact(result, (run, observable, value), (&sites, &changes, [&moved, &put]), (dictionary, &top))?;
+
+    /// Returns the result for some features, in this order; see [`features`].
+    pub(crate) fn result(&self, top: &[u32], exactly: bool) -> Result<Labelled> {
+        let Self { run, dictionary, observable, sites, ours, theirs, g, changes, effects } = self;
+        let tokens = run.tokens().len();
+        let d = ours.rows.len() / tokens;
+        let of_error: Vec<f64> = changes.iter().zip(g.chunks(d)).map(|(change, g)| dot(&change.bias, g)).collect();
+        let moved: Vec<f32> = changes.iter().flat_map(|change| dictionary.decode(change)).collect();
+        // Where everything moves to: the target's activation, or the bias alone.
+        let put: Vec<f32> = match theirs {
+            Some(theirs) => theirs.rows.clone(),
+            None => ours.codes.iter().flat_map(|code| code.bias.iter().copied()).collect(),
+        };
+        let sum = effects.values().flatten().chain(&of_error).sum::<f64>();
+        let scale = (norm(g) * norm(&moved)).max(f64::MIN_POSITIVE);
+        let parts = Certificate::new("parts", (sum - (dot(g, &put) - dot(g, &ours.rows))).abs() / scale, SUMS);
+        let of = |feature: &u32| effects.get(feature).cloned().unwrap_or_else(|| vec![0.0; tokens]);
+        let by_token: Vec<f64> = top.iter().flat_map(of).collect();
+        let value = run.value(observable)?;
+        let axis = [("feature", top.len())];
+        let axes = [axis[0], ("token", tokens)];
+        let factors = |codes: &[Code]| -> Vec<f32> {
+            top.iter().flat_map(|&f| codes.iter().map(move |code| code.factor(f))).collect()
+        };
+        let random = |feature: &u32| {
+            let size = norm(dictionary.direction(*feature as usize).unwrap_or(&[]));
+            let of =
+                |(change, g): (&Code, &[f32])| (f64::from(change.factor(*feature)) * size * norm(g)).powi(2) / d as f64;
+            changes.iter().zip(g.chunks(d)).map(of).sum::<f64>().sqrt()
+        };
+        let missed = |(error, row): (&[f32], &[f32])| (norm(error) / norm(row).max(f64::MIN_POSITIVE)) as f32;
+        let mut result = Labelled::new("features", run)
+            .note("observable", observable.to_string())
+            .note("dictionary", dictionary.path().display().to_string())
+            .note("hooks", dictionary.hooks().join(","))
+            .note("moved_to", if theirs.is_some() { "target" } else { "zero" })
+            .note("features_moved", effects.len().to_string())
+            .with("features", &axis, top.iter().map(|&f| f as f32).collect())
+            .with("first_order", &axis, by_token.chunks(tokens).map(|each| each.iter().sum::<f64>() as f32).collect())
+            .with("first_order_by_token", &axes, narrow(&by_token))
+            .with("random", &axis, narrow(&top.iter().map(random).collect::<Vec<_>>()))
+            .with("factor", &axes, factors(&ours.codes));
+        if let Some(theirs) = theirs {
+            result = result.with("target_factor", &axes, factors(&theirs.codes));
+        }
+        if RowSpace::is_read(run, sites) {
+            let space = RowSpace::of(run, (sites, tokens - 1), ReaderSet::Next)?;
+            let share = |&f: &u32| dictionary.direction(f as usize).map(|row| space.kernel(&wide(row)) as f32);
+            result = result.with("kernel", &axis, top.iter().map(share).collect::<Result<_>>()?);
+        }
+        result = result
+            .with("error_first_order", &[("token", tokens)], narrow(&of_error))
+            .with("active", &[("token", tokens)], ours.codes.iter().map(|code| code.features.len() as f32).collect())
+            .with("missed", &[("token", tokens)], ours.errors.chunks(d).zip(ours.rows.chunks(d)).map(missed).collect())
+            .with("value", &[("value", 1)], vec![value as f32])
+            .certify(parts)?;
+        if exactly {
+            result = exact(result, (run, observable, value), (sites, changes, [&moved, &put]), (dictionary, top))?;
+        }
+        Ok(result)
     }
-    Ok(result)
 }
 
 /// Returns by how much the factors of features change at each token, and, as the bias, by how much the error does.

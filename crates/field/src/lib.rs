@@ -148,9 +148,9 @@ pub use place::Place;
 pub use predictor::{Predictor, PredictorOptions};
 pub use predictors::{Panel, Predicted, predict, predict_all};
 pub use prompts::{
-    Analysis, CaseRuns, Prompts, attribute_of_prompts, clean_alone, edges_of_prompts, flow_of_prompts,
-    forward_of_prompts, identities_of_prompts, lens_of_prompts, over_prompts, patch_of_prompts, sensitivity_of_prompts,
-    transfer_of_prompts,
+    Analysis, CaseRuns, Prompts, attribute_of_prompts, clean_alone, edges_of_prompts, features_of_prompts,
+    flow_of_prompts, forward_of_prompts, identities_of_prompts, lens_of_prompts, over_prompts, patch_of_prompts,
+    sensitivity_of_prompts, transfer_of_prompts,
 };
 pub use radius::LINEAR;
 pub use reach::reach;

@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use numpy::{PyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
-use resolvent::field::Dictionary;
+use resolvent::field::{Dictionary, FeatureOptions, features_of_prompts};
 
 use crate::arrays::{contiguous, floats, to_numpy};
 use crate::failure::{Result, value_error};
 use crate::lists::{Many, count};
+use crate::prompts::PyPrompts;
+use crate::result::PyResultOf;
 use crate::work::detached;
 
-/// A sparse autoencoder or transcoder, for `Model.features`.
+/// A sparse autoencoder or transcoder, for `Model.features` and `Prompts.features`.
 #[pyclass(frozen, name = "Dictionary", module = "resolvent")]
 pub(crate) struct PyDictionary {
     pub(crate) dictionary: Dictionary,
@@ -69,5 +71,29 @@ impl PyDictionary {
         let [input, output] = self.dictionary.hooks();
         let through = if input == output { input.to_owned() } else { format!("{input} to {output}") };
         format!("<resolvent.Dictionary of {} features: {through}>", self.dictionary.features())
+    }
+}
+
+#[pymethods]
+impl PyPrompts {
+    /// Attributes the effects of all prompts to the features of a dictionary that have the largest mean first-order
+    /// effects.
+    ///
+    /// Features of each corrupted prompt become those of the clean one; without corrupted prompts, zero. Arrays are
+    /// those of
+    /// `Model.features`, with an axis `prompt`.
+    #[pyo3(
+        signature = (dictionary, *, top = 20, exact = false),
+        text_signature = "($self, dictionary, *, top=20, exact=False)"
+    )]
+    fn features(
+        &self,
+        py: Python<'_>,
+        dictionary: &Bound<'_, PyDictionary>,
+        top: i64,
+        exact: bool,
+    ) -> Result<PyResultOf> {
+        let (dictionary, options) = (&dictionary.get().dictionary, FeatureOptions { top: count("top", top)?, exact });
+        self.analysed(py, |progress| features_of_prompts(&self.model, &self.cases, dictionary, options, progress))
     }
 }

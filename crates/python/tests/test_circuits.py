@@ -184,6 +184,9 @@ def test_features_of_a_dictionary(model, tmp_path):
     ])
     assert result["whole_exact"][0] == pytest.approx(patched.value(J) - run.value(J), abs=1e-2)
     assert result["features"].shape == result["exact"].shape == (4,)
+    many = model.prompts([{"clean": CLEAN, "corrupted": CORRUPTED}], observable=J).features(dictionary, top=4, exact=True)
+    assert np.array_equal(many["features"][0], result["features"])
+    assert np.allclose(many["exact"][0], result["exact"], atol=1e-4)
     with pytest.raises(ValueError, match="feature 300: the dictionary has features 0 to 299"):
         dictionary.directions([300])
 

@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use resolvent_field::Labelled;
+use resolvent_model::gaussian;
 use tempfile::TempDir;
 
 use super::{on_host, run, tiny, utf8};
+
+/// Width of the stream of the model of these tests.
+const WIDTH: usize = 30;
 
 /// Eight pairs of two lengths with a role, and two rows that do not fit.
 fn file(folder: &TempDir) -> String {
@@ -39,11 +43,11 @@ fn every_analysis_takes_many_prompts() {
         ("patch", "effect", "prompt,level,token"),
         ("patch --sites z --predictors relp,curvature", "predicted.z", "prompt,predictor,block,head,token"),
         ("transfer --controls 1", "fraction", "prompt,level,token"),
+        ("edges --by-token --exact", "exact_by_token", "prompt,edge,token"),
         ("regime --sites=0,-1 --direction random", "radius", "prompt,site"),
         ("green --source 0,1", "norm", "prompt,level,token"),
         ("invert --goal 0.1 --from=-1,-1", "achieved", "prompt,goal"),
     ] {
-        ("edges --by-token --exact", "exact_by_token", "prompt,edge,token"),
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (stdout, stderr, result) = analysed(command, &folder);
         assert!(stdout.starts_with("8 prompts, 2 left out; tokens from the end"), "{command}: {stdout}");
@@ -55,6 +59,36 @@ fn every_analysis_takes_many_prompts() {
         assert_eq!(result.array("lengths").expect("lengths").data[..2], [5.0, 4.0], "{command}");
         assert_eq!(result.metadata["rows_left_out"], "2", "{command}");
     }
+}
+
+/// Features of a dictionary over prompts: the same ones for all of them, with their directions and a plot.
+#[test]
+fn features_of_many_prompts() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [d, n] = [WIDTH, 20];
+    let cfg =
+        format!(r#"{{"architecture": "standard", "d_in": {d}, "d_sae": {n}, "hook_name": "blocks.1.hook_mlp_out"}}"#);
+    std::fs::write(folder.path().join("cfg.json"), cfg).expect("writes");
+    let weights = Labelled::default()
+        .with("W_enc", &[("d", d), ("feature", n)], gaussian(1, d * n))
+        .with("W_dec", &[("feature", n), ("d", d)], gaussian(2, d * n))
+        .with("b_enc", &[("feature", n)], vec![0.1; n])
+        .with("b_dec", &[("d", d)], vec![0.0; d]);
+    weights.write(&folder.path().join("sae_weights.safetensors")).expect("writes");
+    let [plot, directions] = ["plot.svg", "directions.safetensors"].map(|name| utf8(&folder.path().join(name)));
+    let command = format!(
+        "features --dictionary {} --exact --top 5 --plot {plot} --directions {directions}",
+        utf8(folder.path())
+    );
+    let (stdout, stderr, result) = analysed(&command, &folder);
+    assert!(stdout.starts_with("8 prompts, 2 left out; tokens from the end"), "{stdout}");
+    assert!(stdout.contains("mean over prompts") && stdout.contains("checks: parts"), "{stdout}");
+    assert!(stderr.contains("directions.safetensors") && stderr.contains("plot.svg"), "{stderr}");
+    let features = result.array("features").expect("features");
+    assert_eq!(features.axes, [("prompt", 8), ("feature", 5)]);
+    assert!(features.data.chunks(5).all(|row| row == &features.data[..5]), "all prompts have the same features");
+    assert_eq!(Labelled::read(Path::new(&directions)).expect("a basis").array("source").expect("it").axes[1].1, 5);
+    assert!(std::fs::read_to_string(&plot).expect("a plot").contains("mean over 8 prompts, tokens from the end"));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Dictionaries against SAELens, and the effects of their features against the reference.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use resolvent_field::{Dictionary, FeatureOptions, features};
-use resolvent_model::{Config, Edit, Model, Observable, Run, RunOptions, Site, Source, tiny};
+use resolvent_field::{Code, Dictionary, FeatureOptions, Labelled, Prompts, features, features_of_prompts};
+use resolvent_model::{Config, Edit, Model, Observable, PromptCase, Run, RunOptions, Site, Source, gaussian, tiny};
 use resolvent_tests::truth::wide;
 use resolvent_tests::{Subject, Twin, observed, subjects};
 use safetensors::SafeTensors;
@@ -127,6 +128,147 @@ fn effects_of_features_match_the_reference() {
             }
         }
     }
+}
+
+/// Writes a dictionary of 40 features with random weights from one activation to another, or to the same, and opens it.
+fn made(at: &Path, [hook, output]: [&str; 2], [d_in, d_out]: [usize; 2]) -> Dictionary {
+    let mut cfg = serde_json::json!({ "architecture": "standard", "d_in": d_in, "d_sae": 40, "hook_name": hook });
+    if output != hook {
+        cfg["architecture"] = "transcoder".into();
+        cfg["hook_name_out"] = output.into();
+        cfg["d_out"] = d_out.into();
+    }
+    std::fs::write(at.join("cfg.json"), cfg.to_string()).expect("writes");
+    let random = |seed: u64, n: usize, scale: f32| gaussian(seed, n).iter().map(|x| scale * x).collect::<Vec<f32>>();
+    let scale = 1.0 / (d_in as f32).sqrt();
+    let weights = Labelled::default()
+        .with("W_enc", &[("d", d_in), ("feature", 40)], random(0, d_in * 40, scale))
+        .with("W_dec", &[("feature", 40), ("d", d_out)], random(1, d_out * 40, scale))
+        .with("b_enc", &[("feature", 40)], random(2, 40, 0.1))
+        .with("b_dec", &[("d", d_out)], random(3, d_out, 0.1));
+    weights.write(&at.join("sae_weights.safetensors")).expect("writes");
+    Dictionary::open(at).expect("opens")
+}
+
+/// Returns the exact effects of moving features in the reference.
+fn effects(twin: &Twin, model: &Model, dictionary: &Dictionary, [ours, theirs]: [&Run; 2], ids: &[f64]) -> Vec<f64> {
+    let j = Observable::logit_diff(4, 20, 4);
+    let [_, sites] = dictionary.sites(model.sizes()).expect("fits");
+    let [ours, theirs] = [ours, theirs].map(|run| dictionary.codes(run).expect("encodes"));
+    let of = |&id: &f64| {
+        let direction = dictionary.direction(id as usize).expect("a feature");
+        let by = |t: usize| theirs[t].factor(id as u32) - ours[t].factor(id as u32);
+        let row = |t: usize| direction.iter().map(|w| by(t) * w).collect::<Vec<f32>>();
+        let moved = edits(&sites, model, &(0..5).map(row).collect::<Vec<_>>());
+        let added: Vec<Edit> = moved.into_iter().map(|(site, t, row)| Edit::add(site, t, row)).collect();
+        truth(twin, &CORRUPTED, &added, &j) - truth(twin, &CORRUPTED, &[], &j)
+    };
+    ids.iter().map(of).collect()
+}
+
+/// Dictionaries at what attention adds, at neurons, before them, at queries, keys and values of all heads, and from the
+/// rows of norms.
+#[test]
+fn features_at_other_activations_match_the_reference() {
+    let twin = twin();
+    let j = Observable::logit_diff(4, 20, 4);
+    let scratch = tempfile::tempdir().expect("a folder");
+    for on in subjects() {
+        let model = twin.on(on);
+        let sizes = *model.sizes();
+        let [d, inner, heads] = [sizes.d, sizes.inner, sizes.heads * sizes.d_head];
+        for (hook, output, widths) in [
+            ("blocks.1.hook_attn_out", "blocks.1.hook_attn_out", [d; 2]),
+            ("blocks.0.mlp.hook_post", "blocks.0.mlp.hook_post", [inner; 2]),
+            ("blocks.0.mlp.hook_pre", "blocks.0.mlp.hook_pre", [inner; 2]),
+            ("blocks.1.attn.hook_q", "blocks.1.attn.hook_q", [heads; 2]),
+            ("blocks.0.attn.hook_k", "blocks.0.attn.hook_k", [heads; 2]),
+            ("blocks.1.attn.hook_v", "blocks.1.attn.hook_v", [heads; 2]),
+            ("blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out", [d; 2]),
+            ("blocks.0.ln1.hook_normalized", "blocks.0.hook_attn_out", [d; 2]),
+        ] {
+            let dictionary = made(scratch.path(), [hook, output], widths);
+            let [clean, corrupted] = prepared(&model, &dictionary);
+            let options = FeatureOptions { top: 3, exact: true };
+            let got =
+                features(&corrupted, Some(&clean), &dictionary, &j, options).unwrap_or_else(|e| panic!("{hook}: {e}"));
+            let ids = array(&got, "features");
+            let want = effects(&twin, &model, &dictionary, [&corrupted, &clean], &ids);
+            assert!(ids.len() == 3 && want[0].abs() > 1e-4, "{hook}: {want:?}");
+            close(&array(&got, "exact"), &want, 1e-4, hook);
+        }
+        // What is encoded is the row less its mean, over its deviation.
+        let dictionary = made(scratch.path(), ["blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out"], [d; 2]);
+        let [clean, _] = prepared(&model, &dictionary);
+        let rows = twin.capture(&twin.primal(&CLEAN, &[]), Site::ResidMid(1));
+        let normal = |row: &[f64]| -> Vec<f32> {
+            let mean = row.iter().sum::<f64>() / d as f64;
+            let square = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d as f64;
+            row.iter().map(|x| ((x - mean) / (square + 1e-5).sqrt()) as f32).collect()
+        };
+        let want = dictionary.encode(&rows.chunks(d).flat_map(normal).collect::<Vec<f32>>()).expect("encodes");
+        let factors = |codes: &[Code]| -> Vec<f64> {
+            codes.iter().flat_map(|code| (0..40).map(|f| f64::from(code.factor(f)))).collect()
+        };
+        close(&factors(&dictionary.codes(&clean).expect("encodes")), &factors(&want), 1e-4, "codes");
+        let read_only = made(scratch.path(), ["blocks.1.ln2.hook_normalized"; 2], [d; 2]);
+        assert!(read_only.sites(&sizes).expect_err("rows of norms take no edits").to_string().contains("invalid site"));
+    }
+}
+
+/// Over prompts, all have the features with the largest mean effects, and the arrays of each are those of the prompt
+/// alone.
+#[test]
+fn features_of_many_prompts_are_those_of_each() {
+    let twin = twin();
+    let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
+    let model = twin.on(&on);
+    let dictionary = opened("standard");
+    let case = |name: &str, clean: &[u32], corrupted: Option<&[u32]>| PromptCase {
+        name: name.to_owned(),
+        clean: clean.to_vec(),
+        corrupted: corrupted.map(<[u32]>::to_vec),
+        observable: Some(Observable::logit_diff(4, 20, clean.len() - 1)),
+        roles: BTreeMap::new(),
+    };
+    let short: [&[u32]; 2] = [&[5, 6, 7], &[5, 9, 7]];
+    let pairs = [case("long", &CLEAN, Some(&CORRUPTED)), case("short", short[0], Some(short[1]))];
+    let options = FeatureOptions { top: 4, exact: true };
+    let of = |cases: &[PromptCase]| features_of_prompts(&model, cases, &dictionary, options, &mut |_, _| {});
+    let got = of(&pairs).expect("computes");
+    let ids = array(&got, "features.mean");
+    let everything = FeatureOptions { top: usize::MAX, exact: true };
+    let sites = dictionary.sites(model.sizes()).expect("fits").concat();
+    let run = |tokens: &[u32]| {
+        let options = RunOptions { sites: sites.clone(), ..RunOptions::default() };
+        model.run_with(tokens, &options).expect("runs")
+    };
+    let mut means = vec![0.0; dictionary.features()];
+    let (first, exact) = (array(&got, "first_order"), array(&got, "exact"));
+    for (n, pair) in pairs.iter().enumerate() {
+        let (clean, corrupted) = (run(&pair.clean), run(pair.corrupted.as_ref().expect("a pair")));
+        let j = pair.observable.as_ref().expect("an observable");
+        let alone = features(&corrupted, Some(&clean), &dictionary, j, everything).expect("computes");
+        let each = array(&alone, "features").into_iter().zip(array(&alone, "first_order")).zip(array(&alone, "exact"));
+        for ((id, first_order), moved) in each {
+            means[id as usize] += first_order / 2.0;
+            if let Some(at) = ids.iter().position(|one| *one == id) {
+                let apart = (first[4 * n + at] - first_order).abs().max((exact[4 * n + at] - moved).abs());
+                assert!(apart < 1e-5, "{} {id}", pair.name);
+            }
+        }
+    }
+    let mut order: Vec<usize> = (0..means.len()).collect();
+    order.sort_by(|&a, &b| means[b].abs().total_cmp(&means[a].abs()));
+    assert_eq!(ids, order[..4].iter().map(|&id| id as f64).collect::<Vec<_>>());
+    assert_eq!(got.array("first_order_by_token").expect("an array").axes[2], ("token", 5));
+    assert_eq!(got.metadata["moved_to"], "target");
+    // Rows without a corrupted prompt are left out beside pairs, and move to zero alone.
+    let mixed = of(&[pairs[0].clone(), case("single", short[0], None)]).expect("computes");
+    assert_eq!((mixed.metadata["prompts"].as_str(), mixed.metadata["moved_to"].as_str()), ("1", "target"));
+    assert!(Prompts::left_out_of(&mixed)[0].1.contains("no corrupted prompt"));
+    let single = of(&[case("single", short[0], None)]).expect("computes");
+    assert_eq!(single.metadata["moved_to"], "zero");
 }
 
 /// All features and the error together are the patch of the activation.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use resolvent_model::{Site, Sizes};
+use resolvent_model::{Site, Sizes, StreamNorm};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -116,6 +116,11 @@ impl DictionaryConfig {
     }
 }
 
+/// Returns the norm whose rows, before gain and bias, a name denotes. They can be encoded, but not edited.
+pub(super) fn norm(hook: &str) -> Option<StreamNorm> {
+    hook.strip_suffix(".hook_normalized")?.parse().ok()
+}
+
 /// Returns the sites of an activation by its name: one, or those of all heads, whose columns lie one after another.
 pub(super) fn sites(hook: &str, sizes: &Sizes) -> Result<Vec<Site>> {
     let site = |text: &str| -> Result<Site> {
@@ -123,10 +128,12 @@ pub(super) fn sites(hook: &str, sizes: &Sizes) -> Result<Vec<Site>> {
         site.check(sizes)?;
         Ok(site)
     };
-    match hook.ends_with("attn.hook_z") {
-        true => (0..sizes.heads).map(|h| site(&format!("{hook}[{h}]"))).collect(),
-        false => Ok(vec![site(hook)?]),
-    }
+    let heads = match hook.rsplit_once("attn.hook_") {
+        Some((_, "z" | "q" | "rot_q")) => sizes.heads,
+        Some((_, "k" | "v" | "rot_k")) => sizes.kv_heads,
+        _ => return Ok(vec![site(hook)?]),
+    };
+    (0..heads).map(|h| site(&format!("{hook}[{h}]"))).collect()
 }
 
 pub(super) fn fail(path: &Path, reason: String) -> Error {

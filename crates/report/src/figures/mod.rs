@@ -6,6 +6,7 @@ mod attribute;
 mod average;
 mod circuit;
 mod edges;
+mod features;
 mod flow;
 mod green;
 mod growth;
@@ -26,8 +27,8 @@ mod slice;
 mod tests;
 mod transfer;
 
-pub(crate) use predictors::{zero_by_construction, zeros};
 pub(crate) use edges::graph as edge_graph;
+pub(crate) use predictors::{zero_by_construction, zeros};
 use read::fact;
 use resolvent_field::Labelled;
 
@@ -44,6 +45,7 @@ pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         "reach" => reach::figures(result),
         "circuit" => circuit::figures(result),
         "edges" => edges::figures(result, labels),
+        "features" => features::figures(result, labels),
         "flow" => flow::figures(result, labels),
         "green" => green::figures(result, labels),
         "growth" => growth::figures(result),
