@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use resolvent::engine::{Choice, Device, Info, Options, adapters, hidden_adapters};
+use resolvent::doctor::missing_adapter;
+use resolvent::engine::{Choice, Device, Info, Options, adapters};
 use resolvent_report::terminal::visible;
 
 use crate::Failure;
@@ -22,9 +23,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         line(&mut text, &i.to_string(), &info, (!args.no_test).then(|| test(&options)));
     }
     if text.is_empty() {
-        let fix = hidden_adapters()
-            .unwrap_or_else(|| "install a Vulkan driver (on Debian: apt-get install mesa-vulkan-drivers)".to_owned());
-        let _infallible = writeln!(text, "no GPU adapter: {fix}");
+        let _infallible = writeln!(text, "no GPU adapter: {}", missing_adapter());
     }
     let host = Device::host();
     line(&mut text, "host", host.info(), None);

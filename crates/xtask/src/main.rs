@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use verb::Verb;
 
-const VERBS: [Verb; 19] = [
+const VERBS: [Verb; 20] = [
     verbs::check::VERB,
     verbs::shaders::VERB,
     verbs::test::VERB,
@@ -36,6 +36,7 @@ const VERBS: [Verb; 19] = [
     verbs::header::VERB,
     verbs::api::VERB,
     verbs::deny::VERB,
+    verbs::sanitize::VERB,
     verbs::real::VERB,
     verbs::web::VERB,
     verbs::serve::VERB,

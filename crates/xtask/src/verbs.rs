@@ -12,6 +12,7 @@ pub(crate) mod package;
 pub(crate) mod platforms;
 pub(crate) mod python;
 pub(crate) mod real;
+pub(crate) mod sanitize;
 pub(crate) mod serve;
 pub(crate) mod shaders;
 pub(crate) mod test;

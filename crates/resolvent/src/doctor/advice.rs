@@ -11,8 +11,7 @@ pub(super) fn of(found: &Diagnosis) -> Vec<String> {
     let mut advice = Vec::new();
     let adapters: Vec<_> = found.devices.iter().filter(|d| !d.info.is_host()).collect();
     if adapters.is_empty() {
-        let install = || "install a Vulkan driver (on Debian: apt-get install mesa-vulkan-drivers)".to_owned();
-        let fix = hidden_adapters().unwrap_or_else(install);
+        let fix = missing_adapter();
         advice.push(format!("no GPU adapter was found; to use a GPU, {fix}; the host executor works without one"));
     } else if adapters.iter().all(|d| d.info.kind == Kind::Software) {
         let text =
@@ -46,6 +45,15 @@ pub(super) fn of(found: &Diagnosis) -> Vec<String> {
         advice.push("this is a debug build, which is slow: build with --release".to_owned());
     }
     advice
+}
+
+/// Returns what to do where no GPU adapter is found.
+pub fn missing_adapter() -> String {
+    let install = match cfg!(windows) {
+        true => "install the graphics driver of its maker",
+        false => "install a Vulkan driver (on Debian: apt-get install mesa-vulkan-drivers)",
+    };
+    hidden_adapters().unwrap_or_else(|| install.to_owned())
 }
 
 /// Splits a list of paths at the platform's separator.

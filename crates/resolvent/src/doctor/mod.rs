@@ -8,6 +8,7 @@ use resolvent_engine::{Choice, Device, Info, Options, adapters};
 use resolvent_ops::tuning;
 use serde_json::{Value, json};
 
+pub use advice::missing_adapter;
 pub use folders::{CacheFolder, CachePart};
 pub use variables::Variable;
 
@@ -115,7 +116,9 @@ fn features() -> Vec<&'static str> {
 
 fn system() -> String {
     let machine = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
-    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    // Other systems may have a file of this name that describes another one, as under Wine.
+    let release = cfg!(target_os = "linux").then(|| std::fs::read_to_string("/etc/os-release").unwrap_or_default());
+    let release = release.unwrap_or_default();
     let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     match name.map(|name| name.trim_matches('"')).filter(|name| !name.is_empty()) {
         Some(name) => format!("{machine}, {name}"),
