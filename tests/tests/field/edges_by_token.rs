@@ -101,6 +101,7 @@ fn edges_at_each_token_of_many_prompts() {
         corrupted: Some(CORRUPTED[from..].to_vec()),
         observable: Some(Observable::logit_diff(4, 20, 4 - from)),
         roles: std::collections::BTreeMap::default(),
+        edits: Vec::new(),
     };
     let cases = [case("long", 0), case("short", 1)];
     let options = EdgeOptions { by_token: true, ..EdgeOptions::default() };

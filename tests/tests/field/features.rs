@@ -230,6 +230,7 @@ fn features_of_many_prompts_are_those_of_each() {
         corrupted: corrupted.map(<[u32]>::to_vec),
         observable: Some(Observable::logit_diff(4, 20, clean.len() - 1)),
         roles: BTreeMap::new(),
+        edits: Vec::new(),
     };
     let short: [&[u32]; 2] = [&[5, 6, 7], &[5, 9, 7]];
     let pairs = [case("long", &CLEAN, Some(&CORRUPTED)), case("short", short[0], Some(short[1]))];

@@ -106,9 +106,9 @@ fn circuits_are_drawn_over_the_share_of_edges() {
             .with("edges", &[("edge", 2), ("end", 2)], vec![0.0, 0.0, 1.0, 1.0])
             .with("score", &[("edge", 2)], vec![0.5, -2.0])
             .with("size", &[("size", 2)], vec![1.0, 2.0])
-            .with("faithfulness", &axes, vec![faithful, 1.0].repeat(2))
-            .with("completeness", &axes, vec![0.5, 0.0].repeat(2))
-            .with("random", &axes, vec![0.0, 1.0].repeat(2));
+            .with("faithfulness", &axes, [faithful, 1.0].repeat(2))
+            .with("completeness", &axes, [0.5, 0.0].repeat(2))
+            .with("random", &axes, [0.0, 1.0].repeat(2));
         done(&format!("circuits.{task}"), result)
     };
     let page = study_page(&studied(), &found(&[step("colours", 0.5), step("names", 0.75)]));
