@@ -10,7 +10,7 @@ use crate::{
 
 pub(crate) const VERB: Verb = Verb {
     name: "docs",
-    summary: "build the API pages (target/doc) and the book (docs/book); installs mdbook into target if it is missing",
+    summary: "build the API pages (target/doc) and the book (target/book); installs mdbook into target if it is missing",
     takes_arguments: false,
     run: |_| rustdoc().and_then(|()| site()),
 };
@@ -37,7 +37,7 @@ pub(super) fn book() -> Result {
 fn site() -> Result {
     let program = mdbook().map_or_else(install, Ok)?;
     build(program)?;
-    eprintln!("{}", root().join("docs/book/index.html").display());
+    eprintln!("{}", root().join("target/book/index.html").display());
     Ok(())
 }
 
