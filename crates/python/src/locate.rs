@@ -27,7 +27,8 @@ impl PyRun {
     /// `resolution` [L+1, T, L+1, T].
     #[pyo3(
         signature = (response, *, levels = None, values = None, noise = 0.01, length = None, draws = 4,
-            share = 0.95, seed = Seed(0))
+            share = 0.95, seed = Seed(0)),
+        text_signature = "($self, response, *, levels=None, values=None, noise=0.01, length=None, draws=4, share=0.95, seed=0)"
     )]
     fn locate(
         &self,

@@ -256,7 +256,8 @@ impl PyRun {
     /// and the baselines'.
     #[pyo3(
         signature = (goals, *, sites = None, sparse = None, choose = "greedy", limit = None, damp = 0.0,
-            refine = 0, seed = Seed(0))
+            refine = 0, seed = Seed(0)),
+        text_signature = "($self, goals, *, sites=None, sparse=None, choose=\"greedy\", limit=None, damp=0.0, refine=0, seed=0)"
     )]
     fn invert(
         &self,
