@@ -116,7 +116,7 @@ mod tests {
                 .note("analysis", "test")
                 .note("tokens", format!("{i}"))
                 .note("floor", i.to_string())
-                .certify(Certificate::new("same", 0.1 * i as f64, 10.0))
+                .certify(Certificate::new("same", 0.1 * i as f64, 100.0))
                 .expect("passes");
             prompts.results.push(result);
             prompts.names.push(format!("line {i}"));
