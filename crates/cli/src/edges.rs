@@ -142,8 +142,8 @@ fn writers(result: &Labelled, run: &Run, place: Place, count: usize) -> String {
     text
 }
 
-/// Formats the strongest edges: at a token, if the result has values by token. `labels` are the texts of the tokens; without any,
-/// tokens count from the end.
+/// Formats the strongest edges: at a token, if the result has values by token. `labels` are the texts of the tokens;
+/// without any, tokens count from the end.
 fn table(result: &Labelled, labels: &[String], count: usize, on: &str) -> String {
     let number = result.array("edges").map_or(0, |edges| edges.axes[0].1);
     let table = match result.array(EdgePredictor::FirstOrder.by_token()) {

@@ -83,13 +83,13 @@ const TOP: [usize; 3] = [10, 50, 200];
 ///
 /// Both runs must have been prepared for [`path_sites`](resolvent_model::path_sites).
 ///
-/// Arrays: `edges [E, 2]` (indices of writer and reader), `first_order [E]`, `integrated [E]`,
-/// `integrated_activations [E]`, `relp [E]`, `exact [E]`, `random [E]`, `random_exact [E]`, `clean_value [1]` and
-/// `corrupted_value [1]`. `random` and `random_exact` are controls of `first_order` and `exact`: root mean squares over displacements of the same norms in
-/// random directions, of all directions and of [`EdgeOptions::random`] ones. With [`EdgeOptions::by_token`], the same
-/// of each edge at each token alone: `first_order_by_token [E, T]`, likewise `integrated_by_token`,
-/// `integrated_activations_by_token`, `relp_by_token`, `random_by_token` and `exact_by_token`. Predictions of an edge
-/// are the sums of these over tokens; exact effects need not be.
+/// Arrays: `edges [E, 2]` (indices of writer and reader), `first_order [E]`, `integrated [E]`, `integrated_activations
+/// [E]`, `relp [E]`, `exact [E]`, `random [E]`, `random_exact [E]`, `clean_value [1]` and `corrupted_value [1]`.
+/// `random` and `random_exact` are controls of `first_order` and `exact`: root mean squares over displacements of the
+/// same norms in random directions, of all directions and of [`EdgeOptions::random`] ones. With
+/// [`EdgeOptions::by_token`], the same of each edge at each token alone: `first_order_by_token [E, T]`, likewise
+/// `integrated_by_token`, `integrated_activations_by_token`, `relp_by_token`, `random_by_token` and `exact_by_token`.
+/// Predictions of an edge are the sums of these over tokens; exact effects need not be.
 ///
 /// The metadata name the `writers` and `readers`, separated by commas, and have `agreement.NAME` and `top.NAME` of each
 /// prediction with the exact effects. `integration_error` is the largest distance between the sum of

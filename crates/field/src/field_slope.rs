@@ -49,7 +49,8 @@ pub(crate) fn responses(sources: &[PlacedSource<'_>]) -> Result<Vec<Vec<f32>>> {
     Ok(fields)
 }
 
-/// Compares the central difference of h\[L\] along each source with its response there, relative to the norm of that response.
+/// Compares the central difference of h\[L\] along each source with its response there, relative to the norm of that
+/// response.
 /// `responses` are whole fields. Runs of one batch share passes.
 ///
 /// As for J, the second order gives the amplitude; see [`crate::slope`].

@@ -54,8 +54,8 @@ struct Entry {
 /// `model.safetensors.index.json` and its shards.
 ///
 /// The files are mapped, not loaded. [`Checkpoint::read_f32`] releases the mapped pages as soon as it has converted
-/// them. Reading a whole model therefore needs only the caller's buffer and about sixteen megabytes. The files must not be
-/// changed or truncated while a checkpoint is open.
+/// them. Reading a whole model therefore needs only the caller's buffer and about sixteen megabytes. The files must not
+/// be changed or truncated while a checkpoint is open.
 #[derive(Debug)]
 pub struct Checkpoint {
     architecture: Architecture,

@@ -27,8 +27,8 @@ pub struct Jets {
 /// A function that receives the rows of a jet, with their order: 0 for `dh/da`, 1 for `d2h/da2`.
 pub type VisitOrder<'v> = &'v mut dyn FnMut(usize, Chunk<'_>);
 
-/// Computes both orders of the responses at `sites` to superpositions of sources in several runs, and passes them to `visit`
-/// in chunks.
+/// Computes both orders of the responses at `sites` to superpositions of sources in several runs, and passes them to
+/// `visit` in chunks.
 ///
 /// Runs of one call of [`crate::Model::run_all`] share batches. Values that are not visited are zero.
 ///

@@ -25,8 +25,8 @@ pub(crate) struct EdgesByToken<'a> {
 type Place<'a> = (Node<'a>, usize);
 
 impl<'a> EdgesByToken<'a> {
-    /// Reads the edges of a result; `None` if it has none by token. `labels` are the texts of the tokens, or, in means over
-    /// prompts, the positions from the end.
+    /// Reads the edges of a result; `None` if it has none by token. `labels` are the texts of the tokens, or, in means
+    /// over prompts, the positions from the end.
     pub(crate) fn of(result: &'a Labelled, labels: &'a [String]) -> Option<Self> {
         let values = ["exact", "first_order"].into_iter().find_map(|name| result.array(&format!("{name}{ENDING}")))?;
         let [("edge", _), ("token", tokens)] = values.axes[..] else { return None };
@@ -43,8 +43,8 @@ impl<'a> EdgesByToken<'a> {
         strongest(&self.values.data, count).into_iter().map(|i| (i / self.tokens, i % self.tokens)).collect()
     }
 
-    /// Returns the graph of the `count` strongest edges: columns are layers, and rows are tokens. Dashed lines join what a head
-    /// reads as keys and values to what it writes at later tokens.
+    /// Returns the graph of the `count` strongest edges: columns are layers, and rows are tokens. Dashed lines join
+    /// what a head reads as keys and values to what it writes at later tokens.
     pub(crate) fn graph(&self, count: usize) -> Graph {
         let top = self.strongest(count);
         let mut places: Vec<Place<'a>> = Vec::new();
@@ -89,7 +89,8 @@ impl<'a> EdgesByToken<'a> {
         }
     }
 
-    /// Returns the pairs of nodes that attention joins: one that reads keys or values, and the same head where it writes.
+    /// Returns the pairs of nodes that attention joins: one that reads keys or values, and the same head where it
+    /// writes.
     fn links(&self, top: &[(usize, usize)]) -> Vec<[Place<'a>; 2]> {
         let shared = self.edges.shared();
         let mut writes: BTreeMap<(usize, usize), Vec<Place<'a>>> = BTreeMap::new();
@@ -112,8 +113,8 @@ impl<'a> EdgesByToken<'a> {
     }
 }
 
-/// Returns a table of the `count` edges that have the largest effects at a token, with all predictions there; `None` if the
-/// result has none by token. `labels` are the texts of the tokens.
+/// Returns a table of the `count` edges that have the largest effects at a token, with all predictions there; `None` if
+/// the result has none by token. `labels` are the texts of the tokens.
 pub fn strongest_edges_by_token(title: &str, result: &Labelled, labels: &[String], count: usize) -> Option<Table> {
     let found = EdgesByToken::of(result, labels)?;
     let by_token =

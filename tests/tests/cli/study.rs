@@ -125,7 +125,7 @@ fn processes_share_the_steps_of_a_study() {
         let (all, _) = rest.split_once(" steps: ").expect("all steps");
         own += count.parse::<usize>().expect("a number");
         assert!(text.contains(" 0 were there\nthe same command without --shard writes "), "{text}");
-        assert_eq!(all.parse::<usize>().expect("a number") % 8, 0, "eight analyses: {text}");
+        assert_eq!(all.parse::<usize>().expect("a number") % 9, 0, "nine analyses: {text}");
     }
     assert!(!shared.join("index.html").exists());
     let steps = results(&shared).len();

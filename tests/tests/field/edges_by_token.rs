@@ -42,7 +42,8 @@ fn edges_at_each_token_match_the_reference() {
         let got = found(&twin, on, &options);
         close(&array(&got, "first_order_by_token"), &first, 5e-5, on.name());
         close(&array(&got, "exact_by_token"), &exact, 5e-5, on.name());
-        // What nothing reads has no effect, not even that of rounding: J reads tokens 2 and 4, and the first token is the same.
+        // What nothing reads has no effect, not even that of rounding: J reads tokens 2 and 4, and the first token is
+        // the same.
         let unread = |edge: &Edge, t: usize| match edge.reader {
             Reader::Logits | Reader::Mlp(1) | Reader::Query(1, _) => t != 2 && t != 4,
             _ => t == 0,

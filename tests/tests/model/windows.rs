@@ -172,8 +172,8 @@ fn reach_of_edge(name: &str, reader: Reader) -> usize {
     }
 }
 
-/// Patches of edges at one token compute the rows of their cones, and cost nothing if these do not reach the token that is
-/// read. Their values are those of whole runs in which the reader alone reads what is displaced.
+/// Patches of edges at one token compute the rows of their cones, and cost nothing if these do not reach the token that
+/// is read. Their values are those of whole runs in which the reader alone reads what is displaced.
 #[test]
 fn patches_of_edges_own_their_cones() {
     for on in subjects() {

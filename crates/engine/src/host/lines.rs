@@ -16,8 +16,8 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Lines of one block.
 pub(super) enum Lines {
     Small(Vec<Line>),
-    /// A product reads weights once, line after line. With pages of 4 KiB it misses the translation cache in each of them,
-    /// and the processor prefetches nothing beyond.
+    /// A product reads weights once, line after line. With pages of 4 KiB it misses the translation cache in each of
+    /// them, and the processor prefetches nothing beyond.
     #[cfg(target_os = "linux")]
     Large(memmap2::MmapMut),
 }

@@ -83,7 +83,8 @@ fn at_token(mut rows: Vec<f32>, from: &Outputs, token: usize) -> Vec<f32> {
     rows
 }
 
-/// Compares the exact effects of three edges, each at the token where it is largest, with patches by edits of single runs.
+/// Compares the exact effects of three edges, each at the token where it is largest, with patches by edits of single
+/// runs.
 fn alone(case: &Case<'_>, clean: &Outputs, edges: &[Edge], (values, value): (&[f64], f64)) -> Result<Certificate> {
     let ((run, observable), tokens) = (case.reading(), clean.tokens);
     let corrupted = outputs_of(&[run])?.remove(0);

@@ -85,8 +85,8 @@ pub fn edge_values(run: &Run, displacements: &[f32], edges: &[Edge], observable:
     Ok(values)
 }
 
-/// Returns the tokens from the first one at which the patch of an edge changes something to the end of its cone; `None` if it
-/// changes nothing that is read. `moved` says at which tokens the writer's output is displaced.
+/// Returns the tokens from the first one at which the patch of an edge changes something to the end of its cone; `None`
+/// if it changes nothing that is read. `moved` says at which tokens the writer's output is displaced.
 fn cone(run: &Run, reader: Reader, moved: &[bool], (points, _): &Reading) -> Result<Option<Range<usize>>> {
     let (program, layers) = (run.program(), run.sizes().layers);
     // The value that changes at the displaced tokens alone, below all attention that passes the change on.
