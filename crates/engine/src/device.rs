@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytemuck::NoUninit;
+use rayon::prelude::*;
 
 use crate::blocking::block_on;
 use crate::buffer::{Buffer, Storage};
@@ -83,6 +84,9 @@ impl fmt::Debug for Device {
         write!(f, "Device({})", self.info())
     }
 }
+
+/// Bytes that a thread copies at a time: a huge page.
+const PART: usize = 2 << 20;
 
 impl Device {
     /// Opens the device that `options` choose. Blocks until it is open.
@@ -259,7 +263,10 @@ impl Device {
                 gpu.write(block, start as u64 * 4, bytes)
             }
             (Executor::Host(_), Some(Storage::Host(block))) => {
-                block.write()[start * 4..][..bytes.len()].copy_from_slice(bytes);
+                // The system clears new pages at their first write, so that several threads clear more at a time.
+                let mut words = block.write();
+                let parts = words[start * 4..][..bytes.len()].par_chunks_mut(PART).zip(bytes.par_chunks(PART));
+                parts.for_each(|(to, from)| to.copy_from_slice(from));
                 Ok(())
             }
             (_, None) => Err(fail("was not reserved")),
