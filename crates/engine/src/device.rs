@@ -263,10 +263,17 @@ impl Device {
                 gpu.write(block, start as u64 * 4, bytes)
             }
             (Executor::Host(_), Some(Storage::Host(block))) => {
-                // The system clears new pages at their first write, so that several threads clear more at a time.
                 let mut words = block.write();
-                let parts = words[start * 4..][..bytes.len()].par_chunks_mut(PART).zip(bytes.par_chunks(PART));
-                parts.for_each(|(to, from)| to.copy_from_slice(from));
+                let words = &mut words[start * 4..][..bytes.len()];
+                match bytes.len() {
+                    // Tables of each pass are small: waking threads would take longer than the copy.
+                    0..=PART => words.copy_from_slice(bytes),
+                    // The system clears new pages at their first write, so that several threads clear more at a time.
+                    _ => {
+                        let parts = words.par_chunks_mut(PART).zip(bytes.par_chunks(PART));
+                        parts.for_each(|(to, from)| to.copy_from_slice(from));
+                    }
+                }
                 Ok(())
             }
             (_, None) => Err(fail("was not reserved")),
