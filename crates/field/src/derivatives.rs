@@ -1,8 +1,9 @@
-//! Derivatives by sites, from backward passes that runs of one batch share.
+//! Derivatives by sites from backward passes, and response fields from forward ones, which runs of one batch share.
 
-use resolvent_model::{Mode, Observable, Run, Seed, SeededRun, Site, vjp_of};
+use resolvent_model::{Mode, Observable, Run, Seed, SeededRun, Site, SourcedRun, jvp_of, vjp_of};
 
 use crate::error::Result;
+use crate::place::shape;
 
 /// Returns the derivative of the observable by each site at every token, `[T, width]`, from one backward pass.
 pub(crate) fn derivatives(run: &Run, observable: &Observable, mode: Mode, sites: &[Site]) -> Result<Vec<Vec<f32>>> {
@@ -31,4 +32,17 @@ pub(crate) fn cotangents_all(mode: Mode, seeded: &[SeededRun<'_>], sites: &[Site
         found[chunk.sequence][chunk.site][from..][..chunk.rows.len()].copy_from_slice(chunk.rows);
     })?;
     Ok(found)
+}
+
+/// Returns the response field `[L+1, T, d]` to the sources of each run.
+pub(crate) fn responses_all(sourced: &[SourcedRun<'_>]) -> Result<Vec<Vec<f32>>> {
+    let Some(first) = sourced.first() else { return Ok(Vec::new()) };
+    let shapes: Vec<(usize, usize, usize)> = sourced.iter().map(|one| shape(one.run)).collect();
+    let mut fields: Vec<Vec<f32>> = shapes.iter().map(|(levels, tokens, d)| vec![0.0; levels * tokens * d]).collect();
+    jvp_of(Mode::Exact, sourced, &first.run.levels(), &mut |chunk| {
+        let (_, tokens, d) = shapes[chunk.sequence];
+        let at = (chunk.site * tokens + chunk.token) * d;
+        fields[chunk.sequence][at..at + chunk.rows.len()].copy_from_slice(chunk.rows);
+    })?;
+    Ok(fields)
 }

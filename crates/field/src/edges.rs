@@ -251,11 +251,7 @@ fn into_readers(case: &Case<'_>, scores: &Scores<'_>, gradients: &[f32], found: 
     sites.dedup();
     let both = captures(&[(case.clean, &sites), (case.corrupted, &sites)])?;
     let (size, parts) = (case.corrupted.tokens().len() * sizes.d, scores.parts());
-    let mut sums = vec![0.0; readers.len() * parts];
-    for (edge, each) in scores.edges.iter().zip(found.chunks(parts)) {
-        let of_reader = &mut sums[edge.reader.index(sizes) * parts..][..parts];
-        of_reader.iter_mut().zip(each).for_each(|(sum, x)| *sum += x);
-    }
+    let sums = scores.gathered(found, readers.len(), |edge| edge.reader.index(sizes));
     let mut worst = 0.0;
     for ((&reader, sums), g) in readers.iter().zip(sums.chunks(parts)).zip(gradients.chunks(size)) {
         let at = sites.binary_search(&site(reader)).unwrap_or_default();
@@ -269,11 +265,7 @@ fn into_readers(case: &Case<'_>, scores: &Scores<'_>, gradients: &[f32], found: 
 /// by its output comes from the backward pass of the whole model.
 fn from_writers(scores: &Scores<'_>, chi: &Sensitivities, displacement: &Outputs, found: &[f64]) -> Certificate {
     let (writers, parts) = (Writer::all(scores.sizes), scores.parts());
-    let mut sums = vec![0.0; writers.len() * parts];
-    for (edge, each) in scores.edges.iter().zip(found.chunks(parts)) {
-        let of_writer = &mut sums[edge.writer.index(scores.sizes) * parts..][..parts];
-        of_writer.iter_mut().zip(each).for_each(|(sum, x)| *sum += x);
-    }
+    let sums = scores.gathered(found, writers.len(), |edge| edge.writer.index(scores.sizes));
     let each = writers.iter().zip(sums.chunks(parts));
     let worst = each.fold(0.0, |worst, (&writer, sums)| {
         worse(worst, apart(sums, [chi.by(writer), displacement.get(writer, scores.sizes)]))

@@ -1,11 +1,12 @@
 //! Finite differences of the last level of the field, as checks of responses.
 
-use resolvent_model::{Edit, EditedPrompt, Mode, Run, Site, Source, SourcedRun, captures, jet_of, jvp_of};
+use resolvent_model::{Edit, EditedPrompt, Run, Site, Source, SourcedRun, captures, jet_of};
 
 use crate::certificate::{Certificate, SLOPE, norm};
+use crate::derivatives::responses_all;
 use crate::error::Result;
 use crate::noise;
-use crate::place::{Place, shape};
+use crate::place::Place;
 use crate::slope::{CURVED_FIELD, amplitudes, first_to_pass};
 
 /// A source at a place of a run.
@@ -35,18 +36,9 @@ impl PlacedSource<'_> {
 
 /// Returns the response fields `[L+1, T, d]` of sources, each in its run. Runs of one batch share passes.
 pub(crate) fn responses(sources: &[PlacedSource<'_>]) -> Result<Vec<Vec<f32>>> {
-    let Some(first) = sources.first() else { return Ok(Vec::new()) };
-    let levels = first.run.levels();
-    let size = |s: &PlacedSource<'_>| shape(s.run);
-    let mut fields: Vec<Vec<f32>> = sources.iter().map(size).map(|(l, t, d)| vec![0.0; l * t * d]).collect();
     let placed: Vec<[Source; 1]> = sources.iter().map(|s| [s.at(1.0)]).collect();
     let sourced = sources.iter().zip(&placed).map(|(s, placed)| SourcedRun { run: s.run, sources: placed });
-    jvp_of(Mode::Exact, &sourced.collect::<Vec<_>>(), &levels, &mut |chunk| {
-        let (_, tokens, d) = size(&sources[chunk.sequence]);
-        let at = (chunk.site * tokens + chunk.token) * d;
-        fields[chunk.sequence][at..at + chunk.rows.len()].copy_from_slice(chunk.rows);
-    })?;
-    Ok(fields)
+    responses_all(&sourced.collect::<Vec<_>>())
 }
 
 /// Compares the central difference of h\[L\] along each source with its response there, relative to the norm of that

@@ -14,14 +14,13 @@
 //! F[l, t] = integral over a from 0 to 1 of <chi_a[l, t], d h_a[l, t] / da>,   sum over t of F[l, t] = J(s) - J(0)
 //! ```
 
-use resolvent_model::{
-    Edit, EditedPrompt, EditedRun, Mode, Observable, Run, Site, Source, SourcedRun, jvp_of, values_of,
-};
+use resolvent_model::{Edit, EditedPrompt, EditedRun, Mode, Observable, Run, Site, Source, SourcedRun, values_of};
 
 use crate::between::differences;
 use crate::case::Case;
 use crate::certificate::{ADJOINT, Certificate, dot, narrow, worse};
 use crate::conditioning::{amplification, conditioned};
+use crate::derivatives::responses_all;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::place::shape;
@@ -199,14 +198,8 @@ fn terms(
     readings: &[(&Run, &Observable)],
     chi: &[&[f32]],
 ) -> Result<Vec<Terms>> {
-    let Some((first, _)) = readings.first() else { return Ok(Vec::new()) };
-    let mut responses: Vec<Vec<f32>> = chi.iter().map(|chi| vec![0.0; chi.len()]).collect();
     let sourced = readings.iter().zip(cases).map(|((run, _), case)| SourcedRun { run, sources: case.sources });
-    jvp_of(Mode::Exact, &sourced.collect::<Vec<_>>(), &first.levels(), &mut |chunk| {
-        let (_, tokens, d) = shape(readings[chunk.sequence].0);
-        let at = (chunk.site * tokens + chunk.token) * d;
-        responses[chunk.sequence][at..at + chunk.rows.len()].copy_from_slice(chunk.rows);
-    })?;
+    let responses = responses_all(&sourced.collect::<Vec<_>>())?;
     let of_case = |n: usize| {
         let ((run, observable), chi, response, sources) = (readings[n], chi[n], &responses[n], cases[n].sources);
         let ((_, tokens, d), sizes) = (shape(run), run.model().sizes());

@@ -51,6 +51,17 @@ impl Scores<'_> {
         scores.chunks(self.parts()).map(|of_edge| of_edge.iter().sum()).collect()
     }
 
+    /// Returns the sums of scores over the edges of each of `ends`, such as readers. `end` is the number of an edge's
+    /// own. Each has as many sums as an edge has scores.
+    pub(crate) fn gathered(&self, scores: &[f64], ends: usize, end: impl Fn(&Edge) -> usize) -> Vec<f64> {
+        let parts = self.parts();
+        let mut sums = vec![0.0; ends * parts];
+        for (edge, each) in self.edges.iter().zip(scores.chunks(parts)) {
+            sums[end(edge) * parts..][..parts].iter_mut().zip(each).for_each(|(sum, x)| *sum += x);
+        }
+        sums
+    }
+
     /// Returns the mean squares of the scores if the displacement of each writer at each token had the same norm and a
     /// random direction, `|g_t|^2 |d_t|^2 / d`, as [`Scores::of`] returns scores. This is exact, not a sample.
     pub(crate) fn random(&self, gradients: &[f32]) -> Vec<f64> {
