@@ -14,6 +14,7 @@ use rayon::prelude::*;
 
 use crate::arch::{Architecture, Layout};
 use crate::error::{Error, Result};
+use crate::mapped::{PIECE, WINDOW};
 pub(crate) use convert::first_non_finite;
 use file::WeightFile;
 #[cfg(feature = "hub")]
@@ -205,12 +206,6 @@ impl Checkpoint {
             })
     }
 }
-
-/// Number of elements that a thread converts at a time: a megabyte of f32.
-const PIECE: usize = 1 << 18;
-
-/// Number of elements to convert before their pages are released: sixteen megabytes of f32.
-const WINDOW: usize = 16 * PIECE;
 
 impl Entry {
     /// Returns the first element and the number of elements of `rows`; `None` if they lie outside the tensor.

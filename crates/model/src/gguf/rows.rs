@@ -6,13 +6,7 @@ use rayon::prelude::*;
 
 use super::dequantise::elements;
 use super::layout::{Entry, Layout};
-use crate::mapped::Mapped;
-
-/// Number of elements that a thread converts at a time: a megabyte of f32.
-const PIECE: usize = 1 << 18;
-
-/// Number of elements to convert before their pages are released: sixteen megabytes of f32.
-const WINDOW: usize = 16 * PIECE;
+use crate::mapped::{Mapped, PIECE, WINDOW};
 
 /// Reads `rows` of a tensor into `out`, which has exactly their elements.
 pub(super) fn read(file: &Mapped, entry: &Entry, rows: Range<usize>, out: &mut [f32]) {
