@@ -33,10 +33,7 @@ impl Direct {
     ) -> Result<Self> {
         let observable = observable.map(|j| j.get().of(py, run)).transpose()?;
         let donor = donor_of(run.model(), donor)?;
-        let along = match direction {
-            Some(direction) => Along::new(run.model(), direction)?,
-            None => Along::Named(Direction::Random(0), "random".to_owned()),
-        };
+        let along = Along::new(run.model(), direction)?;
         Ok(Self { along, about: About { observable, donor, unit } })
     }
 }
@@ -67,7 +64,7 @@ pub(crate) fn green(
 ) -> Result<PyResultOf> {
     let at = place(run, at)?;
     let result = detached(py, |_| {
-        let source = along.at(run, at, &about)?;
+        let source = along.at(run, at, about.context())?;
         let result = green_with(run, at, &source, options)?;
         Ok::<_, crate::failure::Failure>(result.note("direction", along.name()).note("unit", about.unit.to_string()))
     })?;
@@ -86,7 +83,7 @@ pub(crate) fn flow(
     let result = detached(py, |_| match (at, &about.donor) {
         (Some(at), _) => {
             let site = Site::level(at.0, run.model().sizes());
-            let source = Source { site, token: at.1, vector: along.at(run, at, &about)? };
+            let source = Source { site, token: at.1, vector: along.at(run, at, about.context())? };
             let result = flow_of(run, &j, &[source], options)?;
             Ok::<_, crate::failure::Failure>(
                 result.note("direction", along.name()).note("unit", about.unit.to_string()),
@@ -118,7 +115,7 @@ pub(crate) fn regime(
     let (j, title) = (observable.get().of(py, run)?, observable.get().title());
     let all = places(run, sites, j.position())?;
     let result = detached(py, |_| {
-        let sources = along.sources(run, &all, (&about, sites.is_none()))?;
+        let sources = along.sources(run, &all, (about.context(), sites.is_none()))?;
         let result = regime_at(run, &j, &sources, &options)?;
         Ok::<_, crate::failure::Failure>(result.note("direction", along.name()).note("unit", about.unit.to_string()))
     })?;

@@ -3,7 +3,7 @@
 use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use resolvent::field::make_unit;
+use resolvent::field::{Error, Result as Found, make_unit};
 use resolvent::model::{Model, Observable, Run, Tokenizer, from_end};
 use resolvent::{Context, Direction, Place};
 
@@ -157,13 +157,13 @@ pub(crate) fn donor_of(model: &Model, donor: Option<&Bound<'_, PyAny>>) -> Resul
 }
 
 /// Converts `(level, position)` to a place; negative numbers count from the end.
-pub(crate) fn place(run: &Run, Pair(level, position): Pair) -> Result<Place> {
+pub(crate) fn place(run: &Run, Pair(level, position): Pair) -> Found<Place> {
     let levels = run.model().sizes().layers + 1;
     Ok((from_end("level", level, levels)?, from_end("token position", position, run.tokens().len())?))
 }
 
 /// Converts the given places; without any, returns every level and every token up to `last`.
-pub(crate) fn places(run: &Run, given: Option<&[Pair]>, last: usize) -> Result<Vec<Place>> {
+pub(crate) fn places(run: &Run, given: Option<&[Pair]>, last: usize) -> Found<Vec<Place>> {
     match given {
         Some(given) => given.iter().map(|&at| place(run, at)).collect(),
         None => {
@@ -185,7 +185,7 @@ pub(crate) struct About {
 }
 
 impl About {
-    fn context(&self) -> Context<'_> {
+    pub(crate) fn context(&self) -> Context<'_> {
         Context { observable: self.observable.as_ref(), other: self.donor.as_ref(), unit: self.unit }
     }
 }
@@ -198,7 +198,11 @@ pub(crate) enum Along {
 }
 
 impl Along {
-    pub(crate) fn new(model: &Model, argument: &Bound<'_, PyAny>) -> Result<Self> {
+    /// Reads a direction; without one, it is random.
+    pub(crate) fn new(model: &Model, argument: Option<&Bound<'_, PyAny>>) -> Result<Self> {
+        let Some(argument) = argument else {
+            return Ok(Self::Named(Direction::Random(0), "random".to_owned()));
+        };
         if let Ok(text) = argument.cast::<PyString>() {
             let text = text.to_cow()?.into_owned();
             return Ok(Self::Named(Direction::parse(&text, model)?, text));
@@ -222,11 +226,11 @@ impl Along {
     }
 
     /// Returns the direction `[d]` at one place.
-    pub(crate) fn at(&self, run: &Run, place: Place, about: &About) -> Result<Vec<f32>> {
-        let mut found = self.sources(run, &[place], (about, false))?;
+    pub(crate) fn at(&self, run: &Run, place: Place, context: Context<'_>) -> Found<Vec<f32>> {
+        let mut found = self.sources(run, &[place], (context, false))?;
         match found.len() {
             1 => Ok(found.remove(0).1),
-            n => Err(value_error(format!("{n} directions for one source; give one [d]"))),
+            n => Err(Error::Input(format!("{n} directions for one source; give one [d]"))),
         }
     }
 
@@ -237,12 +241,11 @@ impl Along {
         &self,
         run: &Run,
         places: &[Place],
-        (about, where_it_is): (&About, bool),
-    ) -> Result<Vec<(Place, Vec<f32>)>> {
-        let context = about.context();
+        (context, where_it_is): (Context<'_>, bool),
+    ) -> Found<Vec<(Place, Vec<f32>)>> {
         let vectors = match self {
             Self::Named(direction, _) if where_it_is => {
-                return Ok(direction.where_it_is(run, places, context)?);
+                return direction.where_it_is(run, places, context);
             }
             Self::Named(direction, _) => direction.resolve_all(run, places, context)?,
             Self::Given(elements, dimensions) => {
@@ -252,11 +255,11 @@ impl Along {
                 }
                 if rows.len() != places.len() {
                     let (have, want) = (rows.len(), places.len());
-                    return Err(value_error(format!(
+                    return Err(Error::Input(format!(
                         "{have} directions for {want} places; give one for each, or one [d] for all"
                     )));
                 }
-                if about.unit {
+                if context.unit {
                     rows.iter_mut().zip(places).try_for_each(|(row, at)| make_unit(row, *at))?;
                 }
                 rows

@@ -5,10 +5,10 @@ use resolvent::field::{
     CaseRuns, Goal, GreenOptions, InvertOptions, OnProgress, PlacedSource, Prompts, RegimeOptions, Result as Found,
     clean_alone, green_all, over_prompts, regime as regime_of,
 };
-use resolvent::model::{Model, PromptCase, Run, from_end};
+use resolvent::model::{Model, PromptCase};
 use resolvent::{Context, Direction, Labelled, Place};
 
-use crate::arguments::Along;
+use crate::arguments::{Along, place, places};
 use crate::failure::{Result, value_error};
 use crate::lists::Pair;
 
@@ -21,10 +21,7 @@ pub(crate) struct EachAlong {
 impl EachAlong {
     /// Reads a direction: text, or `[d]` for all prompts.
     pub(crate) fn new(model: &Model, direction: Option<&Bound<'_, PyAny>>, unit: bool) -> Result<Self> {
-        let along = match direction {
-            Some(direction) => Along::new(model, direction)?,
-            None => Along::Named(Direction::Random(0), "random".to_owned()),
-        };
+        let along = Along::new(model, direction)?;
         match &along {
             Along::Given(_, 2) => {
                 Err(value_error("one direction for each place; for many prompts give one [d], or a name"))
@@ -37,20 +34,7 @@ impl EachAlong {
     fn sources(&self, runs: &CaseRuns<'_>, places: &[Place], where_it_is: bool) -> Found<Vec<(Place, Vec<f32>)>> {
         let context =
             Context { observable: runs.case.observable.as_ref(), other: runs.corrupted.as_ref(), unit: self.unit };
-        match &self.along {
-            Along::Named(direction, _) if where_it_is => direction.where_it_is(&runs.clean, places, context),
-            Along::Named(direction, _) => {
-                let vectors = direction.resolve_all(&runs.clean, places, context)?;
-                Ok(places.iter().copied().zip(vectors).collect())
-            }
-            Along::Given(elements, _) => {
-                let mut vector = elements.clone();
-                if self.unit {
-                    resolvent::field::make_unit(&mut vector, places.first().copied().unwrap_or_default())?;
-                }
-                Ok(places.iter().map(|&place| (place, vector.clone())).collect())
-            }
-        }
+        self.along.sources(&runs.clean, places, (context, where_it_is))
     }
 
     fn noted(&self, result: Labelled) -> Labelled {
@@ -66,20 +50,6 @@ impl EachAlong {
     }
 }
 
-/// Converts `(level, position)` to a place of a run; negative numbers count from the end.
-fn place(run: &Run, &Pair(level, position): &Pair) -> Found<Place> {
-    let levels = run.model().sizes().layers + 1;
-    Ok((from_end("level", level, levels)?, from_end("token position", position, run.tokens().len())?))
-}
-
-/// Returns the given places, or every level and token up to `last`.
-fn places(run: &Run, given: Option<&[Pair]>, last: usize) -> Found<Vec<Place>> {
-    match given {
-        Some(given) => given.iter().map(|at| place(run, at)).collect(),
-        None => Ok((0..run.levels().len()).flat_map(|l| (0..=last).map(move |t| (l, t))).collect()),
-    }
-}
-
 /// Computes the response to a source at `at` of each prompt.
 pub(crate) fn green(
     (at, along): (&Pair, &EachAlong),
@@ -88,7 +58,7 @@ pub(crate) fn green(
     progress: OnProgress<'_>,
 ) -> Found<Prompts> {
     let batch = &mut |all: &[CaseRuns<'_>]| {
-        let one = |runs: &CaseRuns<'_>| Ok(along.sources(runs, &[place(&runs.clean, at)?], false)?.remove(0));
+        let one = |runs: &CaseRuns<'_>| Ok(along.sources(runs, &[place(&runs.clean, *at)?], false)?.remove(0));
         let sources = all.iter().map(one).collect::<Found<Vec<(Place, Vec<f32>)>>>()?;
         let placed = all.iter().zip(&sources);
         let placed = placed.map(|(runs, (place, vector))| PlacedSource { run: &runs.clean, place: *place, vector });

@@ -84,7 +84,7 @@ pub(crate) fn slice(
     let observables = observables(py, run, observable)?;
     let others = donors.iter().map(|donor| run_of(run.model(), donor, "a donor")).collect::<Result<Vec<Run>>>()?;
     let listed = |given: &Option<Many<Pair>>| -> Result<Option<Vec<Place>>> {
-        given.as_ref().map(|given| given.0.iter().map(|&at| place(run, at)).collect()).transpose()
+        given.as_ref().map(|given| given.0.iter().map(|&at| Ok(place(run, at)?)).collect()).transpose()
     };
     let (sources, targets) = (listed(&arguments.sources)?, listed(&arguments.targets)?);
     let pairs = PlacePairs::new(run, sources.as_deref(), targets.as_deref())?;

@@ -7,12 +7,12 @@ use resolvent_tests::{Subject, Twin, subjects};
 use super::edges::{CLEAN, CORRUPTED, both, first_order, moved, patched};
 use super::{array, close, truth};
 
-fn j() -> Observable {
+pub(super) fn j() -> Observable {
     Observable::logit_diff(4, 20, 4) - Observable::log_prob(7, 2)
 }
 
 /// Returns the result on one device.
-fn found(twin: &Twin, on: &Subject, options: &EdgeOptions) -> Labelled {
+pub(super) fn found(twin: &Twin, on: &Subject, options: &EdgeOptions) -> Labelled {
     let [clean, corrupted] = both(&twin.on(on), [&CLEAN, &CORRUPTED]);
     let j = j();
     let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };

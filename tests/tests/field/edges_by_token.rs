@@ -1,24 +1,14 @@
 //! Edges at each token against the reference: predicted, exact, and their sums.
 
-use resolvent_field::{Case, EdgeOptions, EdgePredictor, Labelled, Prompts, edges, edges_of_prompts};
+use resolvent_field::{EdgeOptions, EdgePredictor, Prompts, edges_of_prompts};
 use resolvent_model::{Edge, Observable, PromptCase, Reader, Writer};
 use resolvent_tests::{Subject, Twin, subjects};
 
-use super::edges::{CLEAN, CORRUPTED, along, both, moved, patched};
+use super::edges::{CLEAN, CORRUPTED, along, moved, patched};
+use super::edges_between::{found, j};
 use super::{array, close, truth};
 
 const TOKENS: usize = CLEAN.len();
-
-fn j() -> Observable {
-    Observable::logit_diff(4, 20, 4) - Observable::log_prob(7, 2)
-}
-
-fn found(twin: &Twin, on: &Subject, options: &EdgeOptions) -> Labelled {
-    let [clean, corrupted] = both(&twin.on(on), [&CLEAN, &CORRUPTED]);
-    let j = j();
-    let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
-    edges(&case, options).unwrap_or_else(|e| panic!("{}: {e}", on.name()))
-}
 
 /// Returns the displacement of a writer at one token alone.
 fn at(twin: &Twin, writer: Writer, token: usize) -> Vec<Vec<f32>> {
