@@ -198,6 +198,19 @@ pub(crate) const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "quadratic",
+        &[
+            (
+                r#"quadratic "The capital of France is" --target " Paris" --at 4,-1"#,
+                "slopes and curvatures of eight directions, and how far two orders hold",
+            ),
+            (
+                r#"quadratic "The capital of France is" --target " Paris" --at 4,3 --donor "The capital of Italy is""#,
+                "beside what they make of the step to another prompt",
+            ),
+        ],
+    ),
+    (
         "identities",
         &[(r#"identities "The capital of France is" --target " Paris""#, "identities that hold up to rounding")],
     ),

@@ -17,7 +17,7 @@ const GROUPS: [(&str, &[&str]); 9] = [
     ("Averages over prompts", &["average", "reach", "growth"]),
     ("Large runs", &["grid", "merge", "summary", "compare"]),
     ("Two prompts", &["patch", "edges", "circuit", "subspace", "transfer", "reduce"]),
-    ("Sources and responses", &["green", "flow", "slice", "regime", "identities"]),
+    ("Sources and responses", &["green", "flow", "slice", "regime", "quadratic", "identities"]),
     ("Inverse problems", &["invert", "locate"]),
     ("Several models", &["scale"]),
     ("This machine and this program", &["doctor", "devices", "bench", "completions", "man"]),
@@ -48,7 +48,7 @@ const HEADINGS: [(&str, &[&str]); 5] = [
 
 /// Commands whose results can be shards: those that have a result for each prompt. Others refuse the options of shards,
 /// and do not list them.
-const SHARDED: [&str; 13] = [
+const SHARDED: [&str; 14] = [
     "run",
     "sensitivity",
     "patch",
@@ -60,6 +60,7 @@ const SHARDED: [&str; 13] = [
     "slice",
     "identities",
     "regime",
+    "quadratic",
     "invert",
     "transfer",
 ];

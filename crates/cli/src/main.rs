@@ -34,6 +34,7 @@ mod output;
 mod patch;
 mod progress;
 mod prompts;
+mod quadratic;
 mod reach;
 mod reduce;
 mod regime;
@@ -105,6 +106,8 @@ enum Command {
     Reduce(reduce::Args),
     /// How far from a run the first-order response holds
     Regime(regime::Args),
+    /// J to second order in a few directions of a place, and how far both orders hold
+    Quadratic(quadratic::Args),
     /// Find sources that change the observable as asked
     Invert(invert::Args),
     /// Infer the place and direction of an unknown source
@@ -177,6 +180,7 @@ fn run(command: Option<Command>, program: clap::Command) -> Result<(), Failure> 
         Command::Slice(args) => slice::main(&args),
         Command::Reduce(args) => reduce::main(&args),
         Command::Regime(args) => regime::main(&args),
+        Command::Quadratic(args) => quadratic::main(&args),
         Command::Invert(args) => invert::main(&args),
         Command::Locate(args) => locate::main(&args),
         Command::Transfer(args) => transfer::main(&args),

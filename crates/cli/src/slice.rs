@@ -23,7 +23,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     edits: EditArgs,
     /// Basis of the sources: pca, unembed[:TOKEN,...], embed[:TOKEN,...], sensitivity, displacement (with --donor),
-    /// krylov[:SEED], random[:SEED], or a file with the arrays source [d,k] and, if it is another, readout [d,m]
+    /// krylov[:SEED], curvature[:SEED], random[:SEED], or a file with the arrays source [d,k] and, if it is another,
+    /// readout [d,m]
     #[arg(short, long, value_name = "B", default_value = "pca")]
     basis: String,
     /// Basis of the readouts, where it is another

@@ -1,6 +1,6 @@
 //! Small dense matrices in f64: singular values by faer, and orthonormal vectors in a given order.
 
-use faer::MatRef;
+use faer::{MatRef, Side};
 
 use crate::error::{Error, Result};
 
@@ -31,6 +31,18 @@ pub(crate) fn svd(a: &[f64], columns: usize) -> Result<Dense> {
 pub(crate) fn singular_values(a: &[f32], columns: usize) -> Result<Vec<f64>> {
     // With the vectors, which no caller needs: one instance of the decomposition compiles in half the time of two.
     Ok(svd(&wide(a), columns)?.values)
+}
+
+/// Computes the eigenvalues and eigenvectors of the symmetric part of a row-major matrix `[n, n]`, in descending order
+/// of the size of the eigenvalues.
+pub(crate) fn symmetric(a: &[f64], n: usize) -> Result<(Vec<f64>, Vec<Vec<f64>>)> {
+    let even: Vec<f64> = (0..n * n).map(|at| 0.5 * (a[at] + a[at % n * n + at / n])).collect();
+    let found = MatRef::from_row_major_slice(&even, n, n).self_adjoint_eigen(Side::Lower).map_err(|_| diverged())?;
+    let values: Vec<f64> = found.S().column_vector().iter().copied().collect();
+    let vectors: Vec<Vec<f64>> = found.U().col_iter().map(|c| c.iter().copied().collect()).collect();
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by(|&a, &b| values[b].abs().total_cmp(&values[a].abs()));
+    Ok((order.iter().map(|&i| values[i]).collect(), order.iter().map(|&i| vectors[i].clone()).collect()))
 }
 
 /// Returns the product of two row-major matrices, of which the first has `columns` columns.
@@ -125,6 +137,15 @@ mod tests {
         let narrow: Vec<f32> = a.iter().map(|&x| x as f32).collect();
         assert_eq!(singular_values(&narrow, 3).expect("decomposes").len(), 2);
         assert!(singular_values(&[f32::NAN; 4], 2).is_err());
+    }
+
+    /// `[[1, 2], [2, 1]]` has the eigenvalues 3 and -1; an antisymmetric part does not count.
+    #[test]
+    fn eigenvalues_of_a_known_matrix() {
+        let (values, vectors) = symmetric(&[1.0, 2.5, 1.5, 1.0], 2).expect("decomposes");
+        assert!((values[0] - 3.0).abs() < 1e-14 && (values[1] + 1.0).abs() < 1e-14, "{values:?}");
+        assert!((vectors[0][0] - vectors[0][1]).abs() < 1e-14 && (vectors[1][0] + vectors[1][1]).abs() < 1e-14);
+        assert!(symmetric(&[f64::NAN; 4], 2).is_err());
     }
 
     #[test]

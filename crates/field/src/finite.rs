@@ -25,7 +25,7 @@ impl Broken {
 const NO_OPERATOR: &str = "NaN at levels without an averaged operator";
 
 /// Arrays in which NaN or infinity is a valid answer: analysis, array, and meaning.
-const ANSWERS: [(&str, &str, &str); 25] = [
+const ANSWERS: [(&str, &str, &str); 27] = [
     ("regime", "radius", "infinite where J does not depend on the source, NaN where rounding hides the crossing"),
     ("regime", "jet_radius", "infinite without a second order, NaN without a first"),
     ("regime", "error", "NaN where rounding hides the error, infinite where first order is 0"),
@@ -38,6 +38,8 @@ const ANSWERS: [(&str, &str, &str); 25] = [
     ),
     ("regime", "first_order", "NaN where the check of the place fails"),
     ("regime", "second", "NaN where the check of the place fails"),
+    ("quadratic", "error_first", "NaN where rounding hides the error"),
+    ("quadratic", "error_second", "NaN where rounding hides the error"),
     ("green", "velocity", "NaN with fewer than two levels above the source"),
     ("patch", "reliability", "infinite where first order is 0"),
     ("superposition", "error", "NaN where both effects are 0"),
@@ -59,11 +61,12 @@ const ANSWERS: [(&str, &str, &str); 25] = [
 
 /// Analyses whose arrays must be finite, except for [`ANSWERS`]. All other results combine arrays that these have
 /// checked, such as steps of a study or comparisons of models. A statistic of them may be undefined.
-const CHECKED: [&str; 16] = [
+const CHECKED: [&str; 17] = [
     "run",
     "sensitivity",
     "patch",
     "regime",
+    "quadratic",
     "green",
     "transfer",
     "superposition",

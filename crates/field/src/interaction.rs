@@ -61,7 +61,7 @@ impl FromStr for Joint {
 }
 
 /// Tolerance of `|<s1, H s2> - <s2, H s1>|` over `|s1| |H s2|`: the same number from two products.
-const SAME_PAIR: f64 = 2e-5;
+pub(crate) const SAME_PAIR: f64 = 2e-5;
 
 /// Computes the interactions of all pairs of `sources`, which are added at their places.
 ///

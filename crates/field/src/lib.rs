@@ -17,6 +17,7 @@
 //! | [`superposition`] | joint responses of pairs of sources, and the sums of their own responses |
 //! | [`interactions`] | joint responses of pairs beyond those sums, by Hessian-vector products and by joint runs |
 //! | [`regime`] | the error of the first-order response over amplitudes, and the linear radius |
+//! | [`quadratic`] | an observable to second order in a few directions at a place, and how far both orders hold |
 //! | [`green`] | the response field of a source, and the geometry of its propagation |
 //! | [`reach`] | the mean size of responses over depth and distance in tokens |
 //! | [`growth`] | transient growth of sources in the blocks, beside what eigenvalues say |
@@ -85,6 +86,7 @@ mod place;
 mod predictor;
 mod predictors;
 mod prompts;
+mod quadratic;
 mod quadrature;
 mod radius;
 mod reach;
@@ -152,6 +154,7 @@ pub use prompts::{
     flow_of_prompts, forward_of_prompts, identities_of_prompts, lens_of_prompts, over_prompts, patch_of_prompts,
     sensitivity_of_prompts, transfer_of_prompts,
 };
+pub use quadratic::{QuadraticOptions, quadratic};
 pub use radius::LINEAR;
 pub use reach::reach;
 pub use read::interned;

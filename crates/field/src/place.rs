@@ -22,3 +22,11 @@ pub(crate) fn shape(run: &Run) -> (usize, usize, usize) {
     let sizes = run.model().sizes();
     (sizes.layers + 1, run.tokens().len(), sizes.d)
 }
+
+/// Returns the error of a source at a place, of this length in units of its amplitude, that f32 cannot represent.
+pub(crate) fn overflows(amplitude: f32, size: f64, (level, token): Place) -> Error {
+    Error::Input(format!(
+        "amplitude {amplitude:e} of a source of length {size:.1e} at {level},{token} overflows f32; give smaller \
+         amplitudes"
+    ))
+}

@@ -49,7 +49,8 @@ fn upside_down(logits: &[f32]) -> bool {
     deviations.fold(0.0f64, |m, x| if x.abs() > m.abs() { x } else { m }) < 0.0
 }
 
-fn top(logits: &[f32]) -> Vec<(u32, f32)> {
+/// Returns the tokens with the largest logits, and these.
+pub(crate) fn top(logits: &[f32]) -> Vec<(u32, f32)> {
     let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
     ids.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
     ids.into_iter().take(TOKENS).map(|id| (id, logits[id as usize])).collect()

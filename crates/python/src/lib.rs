@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `classes.rs`; `model.rs`, `run.rs`, `linearization.rs` | the classes that own data on a device; their methods |
 //! | `sites.rs`, `under.rs` | a run as a mapping; what is read of many edited runs |
-//! | `analyses.rs`, `growth.rs`, `locate.rs`, `slice.rs`, `study.rs` | the analyses |
+//! | `analyses.rs`, `growth.rs`, `locate.rs`, `quadratic.rs`, `slice.rs`, `study.rs` | the analyses |
 //! | `prompts.rs`, `average.rs`, `averaged_operator.rs` | many prompts at once, and averages over them |
 //! | `observable.rs`, `edit.rs` | observables of a run, and changes of it |
 //! | `result.rs` | results: arrays with axes, checks, provenance, figures |
@@ -45,6 +45,7 @@ mod positions;
 mod prompt_rows;
 mod prompt_sources;
 mod prompts;
+mod quadratic;
 mod result;
 mod result_copies;
 mod run;

@@ -181,9 +181,9 @@ impl PyRun {
     /// lists of (level, position).
     ///
     /// A basis is an array [d, k], or `pca`, `unembed[:TOKEN,...]`, `embed[:TOKEN,...]`, `sensitivity`, `displacement`
-    /// (with `donors`), `krylov[:SEED]`, `random[:SEED]`, or a file. The default `readout` is the source basis. `rank`
-    /// is the number of vectors of a named basis. With `out`, a .safetensors file, the result is written chunk by
-    /// chunk, and a second call resumes an interrupted slice; `fresh` starts again.
+    /// (with `donors`), `krylov[:SEED]`, `curvature[:SEED]`, `random[:SEED]`, or a file. The default `readout` is the
+    /// source basis. `rank` is the number of vectors of a named basis. With `out`, a .safetensors file, the result is
+    /// written chunk by chunk, and a second call resumes an interrupted slice; `fresh` starts again.
     ///
     /// Arrays: `pairs` [N, 4] (l', t', l, t), `blocks` [N, m, k], `singular_values` [N, min(m, k)], `effective_rank`
     /// [N].

@@ -31,13 +31,13 @@ pub(crate) struct SliceArguments {
 
 /// A named basis, or vectors `[d, k]`.
 #[derive(Clone)]
-enum Vectors {
+pub(crate) enum Vectors {
     Named(Basis),
     Given(Frames),
 }
 
 impl Vectors {
-    fn new(run: &Run, argument: Option<&Bound<'_, PyAny>>) -> Result<Self> {
+    pub(crate) fn new(run: &Run, argument: Option<&Bound<'_, PyAny>>) -> Result<Self> {
         let Some(argument) = argument else { return Ok(Self::Named(Basis::Pca)) };
         if let Ok(text) = argument.cast::<PyString>() {
             return Ok(Self::Named(Basis::parse(&text.to_cow()?, run.model())?));
@@ -59,7 +59,7 @@ impl Vectors {
         matches!(self, Self::Given(_) | Self::Named(Basis::File(_)))
     }
 
-    fn frames(
+    pub(crate) fn frames(
         &self,
         linear: &Linearization<'_>,
         (places, end): (&[Place], End),

@@ -104,6 +104,17 @@ def test_regime(run):
     assert len(same["radius"]) == 2
 
 
+def test_quadratic(run):
+    found = run.quadratic(TINY, (1, -1), rank=3, amplitudes=[0.01, 0.1], samples=4)
+    assert found["curvature"].shape == (3,) and found["response"].shape == (2, 4)
+    chi = run.sensitivity(TINY).values[1, -1]
+    np.testing.assert_allclose(found["direction"] @ chi, found["slope"], rtol=1e-4, atol=1e-6)
+    given = run.quadratic(TINY, (1, -1), np.eye(32, 2, dtype=np.float32), donor=[1, 2, 3, 4, 6])
+    assert given["moved_share"].shape == (1,) and 0 <= given["captured"][0] <= 1
+    with pytest.raises(ValueError, match="does not depend"):
+        run.quadratic(logit(1, position=1), (1, -1))
+
+
 def test_locate():
     run = Model.from_pretrained("atlas-nano").run("The capital of France is")
     response = run.green((1, 2), "random:3")["response"]

@@ -193,6 +193,31 @@ pub(super) fn cases(golden: &Golden) -> Vec<Case> {
             &["forward_reverse", "small_amplitude", "adjoint"],
         ),
         case(
+            &format!(
+                "quadratic --target #3 --at 0,1 --rank 2 --samples 3 --amplitudes 0.1,1 --donor-tokens {corrupted}"
+            ),
+            vec![
+                ("slope", "direction", vec![2]),
+                ("curvature", "direction", vec![2]),
+                ("direction", "direction,d", vec![2, 30]),
+                ("top_tokens", "direction,rank", vec![2, 5]),
+                ("size", "value", vec![1]),
+                ("captured", "value", vec![1]),
+                ("amplitudes", "amplitude", vec![2]),
+                ("response", "amplitude,sample", vec![2, 3]),
+                ("first", "amplitude,sample", vec![2, 3]),
+                ("second", "amplitude,sample", vec![2, 3]),
+                ("error_first", "amplitude", vec![2]),
+                ("error_second", "amplitude", vec![2]),
+                ("moved_share", "value", vec![1]),
+                ("moved_effect", "value", vec![1]),
+                ("moved_within", "value", vec![1]),
+                ("moved_first", "value", vec![1]),
+                ("moved_second", "value", vec![1]),
+            ],
+            &["triangles", "along", "alone"],
+        ),
+        case(
             &format!("transfer --donor-tokens {corrupted} --target #3 --against #11 --controls 2 --scale 0.5"),
             vec![map("fraction"), ("value", "run", vec![2]), map("random"), map("random_low"), map("random_high")],
             &["alone"],

@@ -43,9 +43,16 @@ fn an_analysis_runs_under_edits() {
         got.iter().zip(want).all(|(a, b)| (a - b).abs() <= 1e-5)
     };
     assert!(near("effect") && near("corrupted_value") && near("clean_value"));
-    for command in
-        [&["run"][..], &["lens"], &["attribute"], &["identities"], &["green", "--source", "0,1"], &["regime"], &pair]
-    {
+    for command in [
+        &["run"][..],
+        &["lens"],
+        &["attribute"],
+        &["identities"],
+        &["green", "--source", "0,1"],
+        &["regime"],
+        &["quadratic", "--at=0,1"],
+        &pair,
+    ] {
         let common = if command[0] == "run" { &["--tokens", "3,14,15,9,2", "--model", tiny()] } else { &common[..] };
         on_host(&[command, common, &texts].concat()).done();
     }

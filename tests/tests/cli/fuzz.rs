@@ -234,6 +234,20 @@ fn calls() -> BoxedStrategy<Vec<String>> {
             ])
         ),
         call(
+            "quadratic",
+            with(vec![
+                three(),
+                target(),
+                needed("--at", place()),
+                option("--basis", prop_oneof![basis(), words("curvature curvature:7")].boxed()),
+                option("-k", words("1 2 0 30 31 18446744073709551615")),
+                many("--amplitudes", list(number())),
+                option("--samples", words("1 3 0 18446744073709551615")),
+                option("--probes", words("0 2 18446744073709551615")),
+                option("--donor-tokens", words("1,9,3 1,2")),
+            ])
+        ),
+        call(
             "invert",
             with(vec![
                 three(),

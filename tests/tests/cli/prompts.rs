@@ -45,6 +45,7 @@ fn every_analysis_takes_many_prompts() {
         ("transfer --controls 1", "fraction", "prompt,level,token"),
         ("edges --by-token --exact", "exact_by_token", "prompt,edge,token"),
         ("regime --sites=0,-1 --direction random", "radius", "prompt,site"),
+        ("quadratic --at 0,-1 -k 2", "curvature", "prompt,direction"),
         ("green --source 0,1", "norm", "prompt,level,token"),
         ("invert --goal 0.1 --from=-1,-1", "achieved", "prompt,goal"),
     ] {

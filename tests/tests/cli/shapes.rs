@@ -91,6 +91,7 @@ fn through_all(shape: [usize; 3], tokens: usize) {
         vec!["slice", &a, "--basis", "random", "--readout", "unembed"],
         vec!["slice", &a, "--svd", "--from", "0", &to, "-k", "1"],
         [&["regime", &a, "--field"][..], &j].concat(),
+        [&["quadratic", &a, "--at=0,0", "--basis", "random", "-k", "2"][..], &j].concat(),
         [&["regime", &a, "--direction", "sensitivity", "--unit"][..], &j].concat(),
         [&["invert", &a, "--goal", "0.01", "--refine", "2"][..], &j].concat(),
         [&["invert", &a, "--goal", "0.01", "--sparse", "2", "--limit", "0.1"][..], &j].concat(),

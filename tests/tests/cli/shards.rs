@@ -109,6 +109,7 @@ fn merged_shards_have_the_bytes_of_one_process() {
         "flow --source 0,1",
         "identities",
         "regime --sites=0,-1 --direction random",
+        "quadratic --at 0,-1 -k 2 --samples 3",
         "invert --goal 0.1 --from=-1,-1",
         "transfer --controls 1",
     ] {

@@ -22,6 +22,7 @@ mod operator;
 mod overflow;
 mod predictors;
 mod prompts;
+mod quadratic;
 mod reach;
 mod reduce;
 mod regime;

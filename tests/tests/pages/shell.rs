@@ -271,6 +271,7 @@ fn options_of_the_pages_exist() {
         "average",
         "reach",
         "growth",
+        "quadratic",
         "doctor",
         "completions",
         "man",

@@ -3,6 +3,7 @@
 //! A basis gives every place (l, t) of the field k vectors of width d. Computed bases are orthonormal. Where a place
 //! has fewer than k independent directions, the missing vectors are zero. Bases from files are used unchanged.
 
+mod curvature;
 mod frames;
 mod krylov;
 
@@ -20,6 +21,7 @@ use crate::input::{Input, file_argument};
 use crate::place::{Place, inside, shape};
 use crate::store::fits;
 
+pub(crate) use curvature::products;
 pub use frames::Frames;
 
 /// A basis of the field.
@@ -43,6 +45,10 @@ pub enum Basis {
     /// A Krylov space of `A^T A`, where A is the response of the whole last level to a source at the place. It starts
     /// from the sensitivities of the observables; without observables, from a random vector of this seed.
     Krylov(u64),
+    /// The sensitivity of the observable at the place, then the directions along which the observable has the largest
+    /// curvature there: the eigenvectors of its Hessian at the place with the eigenvalues of largest size. They are
+    /// found from random vectors of this seed.
+    Curvature(u64),
     /// Random directions from a seed, the same at every place.
     Random(u64),
 }
@@ -90,13 +96,14 @@ impl fmt::Display for Basis {
             Self::Sensitivity => f.write_str("sensitivity"),
             Self::Displacement => f.write_str("displacement"),
             Self::Krylov(seed) => write!(f, "krylov:{seed}"),
+            Self::Curvature(seed) => write!(f, "curvature:{seed}"),
             Self::Random(seed) => write!(f, "random:{seed}"),
         }
     }
 }
 
 /// The names of bases, other than files.
-const NAMES: [&str; 7] = ["pca", "unembed", "embed", "sensitivity", "displacement", "krylov", "random"];
+const NAMES: [&str; 8] = ["pca", "unembed", "embed", "sensitivity", "displacement", "krylov", "curvature", "random"];
 
 impl Basis {
     /// Returns whether the vectors mean the same in every prompt, so that blocks of several prompts can be averaged:
@@ -105,12 +112,13 @@ impl Basis {
         match self {
             Self::File(_) | Self::Random(_) | Self::Sensitivity | Self::Displacement => true,
             Self::Unembed(tokens) | Self::Embed(tokens) => !tokens.is_empty(),
-            Self::Pca | Self::Krylov(_) => false,
+            Self::Pca | Self::Krylov(_) | Self::Curvature(_) => false,
         }
     }
 
     /// Parses a basis: `pca`, `unembed[:TOKEN,...]`, `embed[:TOKEN,...]`, `sensitivity`, `displacement`,
-    /// `krylov[:SEED]` or `random[:SEED]`. Any other text is the path of a file. A repeated token counts once.
+    /// `krylov[:SEED]`, `curvature[:SEED]` or `random[:SEED]`. Any other text is the path of a file. A repeated token
+    /// counts once.
     ///
     /// # Errors
     /// An invalid token, a seed that is not a whole number, or a mistyped name where there is no such file.
@@ -129,6 +137,7 @@ impl Basis {
             ("sensitivity", "") => Self::Sensitivity,
             ("displacement", "") => Self::Displacement,
             ("krylov", seed) => Self::Krylov(parse_seed("krylov", seed)?),
+            ("curvature", seed) => Self::Curvature(parse_seed("curvature", seed)?),
             ("random", seed) => Self::Random(parse_seed("random", seed)?),
             _ => Self::File(file_argument("basis", text, &NAMES)?),
         })
@@ -156,7 +165,7 @@ impl Basis {
             return self.file(path, d, end, context);
         }
         let rank = self.rank(run, context)?;
-        if matches!(self, Self::Sensitivity | Self::Displacement | Self::Krylov(_)) {
+        if matches!(self, Self::Sensitivity | Self::Displacement | Self::Krylov(_) | Self::Curvature(_)) {
             // 12 bytes an element: f64 while the vectors are made orthonormal, and f32 as they are stored.
             fits(run, 12 * (places.len() * rank * d) as u64, "the vectors of the basis take", "")?;
         }
@@ -208,6 +217,18 @@ impl Basis {
                 };
                 Ok(placed(places, krylov::krylov(linear, places, starts, rank)?, d))
             }
+            Self::Curvature(seed) => {
+                let [observable] = context.observables else {
+                    let given = context.observables.len();
+                    return Err(Error::Input(format!(
+                        "the basis `{self}` is that of one observable, and {given} are given; give one (--target)"
+                    )));
+                };
+                let mut sets = gradients(linear, context.observables, places)?;
+                let curved = curvature::curved(linear, observable, (places, rank - 1), *seed)?;
+                sets.iter_mut().zip(curved).for_each(|(set, more)| set.extend(more));
+                Ok(placed(places, sets, d))
+            }
         }
     }
 
@@ -225,7 +246,7 @@ impl Basis {
                 given => (given, "no observable, for the most likely tokens"),
             },
             Self::Displacement => (context.others.len(), "other prompts (--donor)"),
-            Self::File(_) | Self::Krylov(_) | Self::Random(_) => (d, ""),
+            Self::File(_) | Self::Krylov(_) | Self::Curvature(_) | Self::Random(_) => (d, ""),
         };
         if matches!(self, Self::Displacement) {
             check_lengths(run, context.others)?;
@@ -261,7 +282,7 @@ impl Basis {
 }
 
 /// Checks that all other runs have as many tokens as this one.
-fn check_lengths(run: &Run, others: &[Run]) -> Result<()> {
+pub(crate) fn check_lengths(run: &Run, others: &[Run]) -> Result<()> {
     let n = run.tokens().len();
     match others.iter().find(|other| other.tokens().len() != n) {
         Some(other) => {

@@ -4,7 +4,7 @@ use resolvent_model::{Edit, Run, Site, Source};
 
 use crate::certificate::{dot, norm};
 use crate::error::{Error, Result};
-use crate::place::{Place, inside, shape};
+use crate::place::{Place, inside, overflows, shape};
 
 /// A source at a place, scaled so that amplitude 1 is the unit that the options select.
 pub(super) struct Probe {
@@ -70,10 +70,7 @@ pub(super) fn probes(
         let (place, site) = ((*level, *token), Site::level(*level, run.model().sizes()));
         let size = norm(&vector);
         if size * f64::from(largest) > f64::from(f32::MAX) {
-            return Err(Error::Input(format!(
-                "amplitude {largest:e} of a source of length {size:.1e} at {level},{token} overflows f32; give smaller \
-                 amplitudes"
-            )));
+            return Err(overflows(largest, size, (*level, *token)));
         }
         probes.push(Probe { place, site, vector, size });
     }

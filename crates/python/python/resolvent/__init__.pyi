@@ -288,14 +288,14 @@ class Run:
     ) -> Result: ...
     def green(
         self,
-        at: _Place,
-        direction: Union[str, _Array, None] = None,
-        *,
-        unit: bool = False,
-        observable: Union[Observable, None] = None,
-        donor: Union[_Prompt, Run, None] = None,
-        geometry: bool = False,
-        directions: _Int = 0,
+        at: _Place, direction: Union[str, _Array, None] = None, *, unit: bool = False,
+        observable: Union[Observable, None] = None, donor: Union[_Prompt, Run, None] = None,
+        geometry: bool = False, directions: _Int = 0,
+    ) -> Result: ...
+    def quadratic(
+        self, observable: Observable, at: _Place, basis: Union[str, _Array, None] = None, *,
+        rank: Union[_Int, None] = None, amplitudes: Union[_Float, Sequence[_Float], None] = None,
+        samples: _Int = 32, probes: _Int = 16, seed: _Int = 0, donor: Union[_Prompt, Run, None] = None,
     ) -> Result: ...
     def flow(
         self, observable: Observable, at: Union[_Place, None] = None, direction: Union[str, _Array, None] = None, *,

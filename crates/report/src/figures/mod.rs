@@ -15,6 +15,7 @@ mod lens;
 mod locate;
 mod patch;
 mod predictors;
+mod quadratic;
 mod reach;
 mod read;
 mod reduce;
@@ -49,6 +50,7 @@ pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         "flow" => flow::figures(result, labels),
         "green" => green::figures(result, labels),
         "growth" => growth::figures(result),
+        "quadratic" => quadratic::figures(result),
         "regime" => regime::figures(result, labels),
         "slice" => slice::figures(result, labels),
         "lens" => lens::figures(result, labels),
