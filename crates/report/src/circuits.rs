@@ -45,14 +45,16 @@ impl<'a> Edges<'a> {
 
     /// Returns the node that writes.
     pub(crate) fn writer(&self, edge: usize) -> Node<'a> {
-        Node { name: self.names(edge).0 }
+        Node { name: self.names(edge).0, heads: 1 }
     }
 
     /// Returns the node that reads, and which of its inputs: `q`, `k` or `v` of a head, else nothing.
     pub(crate) fn reader(&self, edge: usize) -> (Node<'a>, &'a str) {
         let name = self.names(edge).1;
         let (name, port) = name.split_once('<').unwrap_or((name, ""));
-        (Node { name }, port.trim_end_matches('>'))
+        let port = port.trim_end_matches('>');
+        let heads = if port == "k" || port == "v" { self.shared() } else { 1 };
+        (Node { name, heads }, port)
     }
 
     /// Returns how many heads share the keys and values of one key and value head.
@@ -82,15 +84,37 @@ impl<'a> Edges<'a> {
 /// A node of a graph, ordered from the embedding to the logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Node<'a> {
-    /// Its name, such as `a3.h5`.
+    /// Its name as a writer or without the port of a reader, such as `a3.h5`.
     pub(crate) name: &'a str,
+    /// How many heads share it: more than one for a head of keys and values in a grouped-query model.
+    pub(crate) heads: usize,
 }
 
 impl Node<'_> {
+    /// Returns its name in a graph: `a3.kv1` for keys and values that several heads share, which are no head's own.
+    pub(crate) fn id(self) -> String {
+        match (self.heads, head(self.name)) {
+            (2.., Some((block, head))) => format!("a{block}.kv{head}"),
+            _ => self.name.to_owned(),
+        }
+    }
+
+    /// Returns the name that is drawn: with the heads that share it.
+    pub(crate) fn title(self) -> String {
+        match (self.heads, self.head()) {
+            (2.., Some(head)) => {
+                let [first, last] = [head * self.heads, (head + 1) * self.heads - 1];
+                format!("{} (h{first} to h{last})", self.id())
+            }
+            _ => self.id(),
+        }
+    }
+
     /// Returns what it is.
     pub(crate) fn kind(self) -> &'static str {
         match (self.name, self.head(), self.block()) {
             ("input", ..) => "embedding",
+            (_, Some(_), _) if self.heads > 1 => "key_value_head",
             (_, Some(_), _) => "head",
             (_, None, Some(_)) => "mlp",
             _ => "logits",
@@ -117,7 +141,10 @@ impl Node<'_> {
     fn depth(self) -> (usize, usize, usize) {
         match (self.kind(), self.block(), self.head()) {
             ("embedding", ..) => (0, 0, 0),
-            (_, Some(block), Some(head)) => (block.saturating_add(1), 0, head),
+            // Shared keys and values come before the heads that read them.
+            (_, Some(block), Some(head)) => {
+                (block.saturating_add(1), 0, 2 * head.saturating_mul(self.heads) + usize::from(self.heads == 1))
+            }
             (_, Some(block), None) => (block.saturating_add(1), 1, 0),
             _ => (usize::MAX, 0, 0),
         }
@@ -244,12 +271,28 @@ pub(crate) mod tests {
 
     #[test]
     fn nodes_are_in_the_order_of_the_model() {
-        let ordered =
-            ["input", "a0.h0", "a0.h11", "m0", "a1.h2", "m1", "a2.h0", "m9", "logits"].map(|name| Node { name });
+        let ordered = ["input", "a0.h0", "a0.h11", "m0", "a1.h2", "m1", "a2.h0", "m9", "logits"]
+            .map(|name| Node { name, heads: 1 });
         assert!(ordered.is_sorted());
         assert_eq!(ordered.map(|n| n.kind())[..4], ["embedding", "head", "head", "mlp"]);
         assert_eq!((ordered[2].block(), ordered[2].head(), ordered[7].block()), (Some(0), Some(11), Some(9)));
         assert_eq!((ordered[8].kind(), ordered[8].block(), ordered[8].head()), ("logits", None, None));
+    }
+
+    /// In grouped-query models, the head that owns keys and values is no query head of the same number.
+    #[test]
+    fn shared_keys_and_values_are_nodes_of_their_own() {
+        let result = Labelled::default()
+            .note("analysis", "edges")
+            .note("writers", "input,a0.h0,a0.h1,a0.h2,a0.h3")
+            .note("readers", "a0.h0<q>,a0.h1<q>,a0.h2<q>,a0.h3<q>,a0.h0<k>,a0.h1<k>,a0.h0<v>,a0.h1<v>,logits")
+            .with("edges", &[("edge", 4), ("end", 2)], vec![0.0, 1.0, 0.0, 7.0, 0.0, 5.0, 2.0, 8.0])
+            .with("first_order", &[("edge", 4)], vec![0.5, -2.0, 0.25, 1.0]);
+        let edges = Edges::of(&result).expect("edges");
+        let nodes: Vec<String> = edges.nodes(&[0, 1, 2, 3]).into_iter().map(Node::id).collect();
+        assert_eq!(nodes, ["input", "a0.h1", "a0.kv1", "logits"]);
+        let (reader, port) = edges.reader(1);
+        assert_eq!((reader.kind(), reader.title().as_str(), port), ("key_value_head", "a0.kv1 (h2 to h3)", "v"));
     }
 
     #[test]

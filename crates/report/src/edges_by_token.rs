@@ -60,7 +60,7 @@ impl<'a> EdgesByToken<'a> {
         rows.dedup();
         let index = |place: Place<'_>| places.binary_search(&place).unwrap_or_default();
         let node = |&(node, at): &Place<'_>| GraphNode {
-            name: node.name.to_owned(),
+            name: node.title(),
             column: columns.iter().position(|one| *one == node.column()).unwrap_or_default(),
             row: rows.binary_search(&at).unwrap_or_default(),
         };
@@ -191,7 +191,10 @@ mod tests {
         let labels = labels();
         let graph = EdgesByToken::of(&result, &labels).expect("by token").graph(9);
         let names: Vec<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
-        assert_eq!((&names[..], &graph.links[..]), (&["input", "a0.h0", "a0.h1", "logits"][..], &[(1, 2)][..]));
+        assert_eq!(
+            (&names[..], &graph.links[..]),
+            (&["input", "a0.kv0 (h0 to h1)", "a0.h1", "logits"][..], &[(1, 2)][..])
+        );
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl<'a> GraphData<'a> {
 
     fn json(&self) -> Value {
         let node = |node: &Node<'_>| {
-            let mut of = json!({ "id": node.name, "kind": node.kind() });
+            let mut of = json!({ "id": node.id(), "kind": node.kind() });
             if let Some(block) = node.block() {
                 of["block"] = block.into();
             }
@@ -88,7 +88,7 @@ impl<'a> GraphData<'a> {
             let (reader, port) = self.edges.reader(edge);
             let mut of = Map::new();
             of.insert("source".to_owned(), self.edges.writer(edge).name.into());
-            of.insert("target".to_owned(), reader.name.into());
+            of.insert("target".to_owned(), reader.id().into());
             of.insert("key".to_owned(), port.into());
             let numbers = self.numbers.iter().map(|array| (array.name.to_owned(), array.data[edge].into()));
             of.extend(numbers);
@@ -126,7 +126,8 @@ impl<'a> GraphData<'a> {
 
     fn write_edge(&self, xml: &mut Writer<Vec<u8>>, edge: usize) -> std::io::Result<()> {
         let (reader, port) = self.edges.reader(edge);
-        let ends = [("source", self.edges.writer(edge).name), ("target", reader.name)];
+        let (source, target) = (self.edges.writer(edge).name, reader.id());
+        let ends = [("source", source), ("target", target.as_str())];
         xml.create_element("edge").with_attributes(ends).write_inner_content(|xml| {
             data(xml, "edge", "port", port)?;
             self.numbers.iter().try_for_each(|array| data(xml, "edge", array.name, &array.data[edge].to_string()))
@@ -136,7 +137,7 @@ impl<'a> GraphData<'a> {
 }
 
 fn write_node(xml: &mut Writer<Vec<u8>>, node: &Node<'_>) -> std::io::Result<()> {
-    xml.create_element("node").with_attribute(("id", node.name)).write_inner_content(|xml| {
+    xml.create_element("node").with_attribute(("id", node.id().as_str())).write_inner_content(|xml| {
         data(xml, "node", "kind", node.kind())?;
         let places = [("block", node.block()), ("head", node.head())];
         let known = places.iter().filter_map(|(name, at)| Some((name, (*at)?)));

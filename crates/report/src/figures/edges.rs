@@ -50,10 +50,7 @@ pub(crate) fn graph(edges: &Edges<'_>) -> Graph {
     };
     Graph {
         title: format!("Strongest {} edges by {by}", top.len()),
-        nodes: nodes
-            .iter()
-            .map(|node| GraphNode { name: node.name.to_owned(), column: column(node), row: 0 })
-            .collect(),
+        nodes: nodes.iter().map(|node| GraphNode { name: node.title(), column: column(node), row: 0 }).collect(),
         edges: top.iter().map(of_edge).collect(),
         columns,
         ..Graph::default()
