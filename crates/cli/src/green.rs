@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use resolvent::field::{GreenOptions, PlacedSource, Probes, block_norms, green_all, stats};
+use resolvent::field::{GreenOptions, PlacedSource, Probes, block_norms, green_all, norm, stats};
 use resolvent::model::{Mode, Observable, Run};
 use resolvent::{Context, Labelled, Place};
 
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Gains of so many random directions at the source's place, and their anisotropy
     #[arg(long, value_name = "N", default_value_t = 0)]
     directions: usize,
+    /// Amplitudes on the way to the source at which derivatives are taken, for the response to its whole length
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    nodes: usize,
     /// Frobenius norms of the blocks G(l',t'; l,t) from the source's place to every other: `exact`, or estimated from N
     /// probes
     #[arg(long, value_name = "exact|N")]
@@ -71,6 +74,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         if args.geometry {
             text.push_str(&geometry(&result));
         }
+        if args.nodes > 0 {
+            text.push_str(&finite(&result, args.nodes));
+        }
         if args.directions > 0 {
             text.push_str(&directions(&result));
         }
@@ -92,7 +98,7 @@ impl Args {
         }
         let placed = runs.iter().zip(&sources);
         let placed = placed.map(|(run, (place, vector))| PlacedSource { run, place: *place, vector });
-        let options = GreenOptions { geometry: self.geometry, directions: (self.directions, 0) };
+        let options = GreenOptions { geometry: self.geometry, directions: (self.directions, 0), nodes: self.nodes };
         let results = green_all(&placed.collect::<Vec<_>>(), options)?;
         let each = results.into_iter().zip(runs.iter().zip(&sources));
         each.map(|(result, (run, (place, _)))| {
@@ -146,6 +152,26 @@ fn directions(result: &Labelled) -> String {
             format!("h{l}"),
             anisotropy[l]
         );
+    }
+    text
+}
+
+/// Formats what first order and the secant make of the finite response, one row for each level.
+fn finite(result: &Labelled, nodes: usize) -> String {
+    let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
+    let levels = of("first_error").len();
+    let size = of("finite").len() / levels.max(1);
+    let s = if nodes == 1 { "" } else { "s" };
+    let mut text =
+        format!("\nlevel   |response| to all of it   error of first order   of {nodes} node{s}   error bar\n");
+    let shown = |x: f32| if x.is_nan() { "-".to_owned() } else { format!("{:.2}%", 100.0 * x) };
+    for l in (0..levels).rev() {
+        let length = norm(&of("finite")[l * size..(l + 1) * size]);
+        if length > 0.0 {
+            let [first, secant, bar] = ["first_error", "secant_error", "secant_bar"].map(|name| shown(of(name)[l]));
+            let _infallible =
+                writeln!(text, "{:>5} {length:>23.4} {first:>22} {secant:>12} {bar:>11}", format!("h{l}"));
+        }
     }
     text
 }

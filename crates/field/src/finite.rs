@@ -24,8 +24,11 @@ impl Broken {
 /// Why a level has no reading through averaged operators.
 const NO_OPERATOR: &str = "NaN at levels without an averaged operator";
 
+/// Why a response has no relative error.
+const NO_RESPONSE: &str = "NaN at levels without a response, and where rounding hides the error";
+
 /// Arrays in which NaN or infinity is a valid answer: analysis, array, and meaning.
-const ANSWERS: [(&str, &str, &str); 27] = [
+const ANSWERS: [(&str, &str, &str); 30] = [
     ("regime", "radius", "infinite where J does not depend on the source, NaN where rounding hides the crossing"),
     ("regime", "jet_radius", "infinite without a second order, NaN without a first"),
     ("regime", "error", "NaN where rounding hides the error, infinite where first order is 0"),
@@ -40,6 +43,9 @@ const ANSWERS: [(&str, &str, &str); 27] = [
     ("regime", "second", "NaN where the check of the place fails"),
     ("quadratic", "error_first", "NaN where rounding hides the error"),
     ("quadratic", "error_second", "NaN where rounding hides the error"),
+    ("green", "first_error", NO_RESPONSE),
+    ("green", "secant_error", NO_RESPONSE),
+    ("green", "secant_bar", NO_RESPONSE),
     ("green", "velocity", "NaN with fewer than two levels above the source"),
     ("patch", "reliability", "infinite where first order is 0"),
     ("superposition", "error", "NaN where both effects are 0"),

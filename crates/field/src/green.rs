@@ -5,6 +5,7 @@ use resolvent_model::{Mode, Run, Site, Source, SourcedRun, gaussian, jvp_of};
 use crate::certificate::{Certificate, adjoint_all, norm, norms};
 use crate::error::Result;
 use crate::field_slope::{PlacedSource, field_slopes, responses};
+use crate::finite_field::with_finite;
 use crate::geometry::Geometry;
 use crate::labelled::Labelled;
 use crate::place::{Place, inside, shape};
@@ -16,6 +17,8 @@ pub struct GreenOptions {
     pub geometry: bool,
     /// Number of random directions to propagate besides the source, and the seed of the first.
     pub directions: (usize, u64),
+    /// Number of nodes of the secant response, beside the finite one; 0 leaves both out.
+    pub nodes: usize,
 }
 
 /// Computes the response field of a source `[d]` at (level, token): arrays `response [L+1, T, d]` and `norm [L+1, T]`.
@@ -35,8 +38,13 @@ pub fn green(run: &Run, level: usize, token: usize, source: &[f32]) -> Result<La
 /// For random directions, `gain [N, L+1]` is the length of the response to each random unit direction at each level.
 /// `anisotropy [L+1]` is the largest squared gain over the mean one: 1 if all directions have the same gain.
 ///
+/// With nodes: `finite [L+1, T, d]`, the response by a run with the source, of its whole length; `secant [L+1, T, d]`,
+/// the mean of the derivatives on the way to it; `first_error` and `secant_error [L+1]`, the relative errors of first
+/// order and of the secant at each level; `secant_bar [L+1]`, the relative distance of the secant from a rule with half
+/// of its nodes. They are NaN where a level has no response, or where rounding hides the error.
+///
 /// # Errors
-/// As [`green`].
+/// As [`green`], or more nodes than 16.
 pub fn green_with(run: &Run, place: Place, source: &[f32], options: GreenOptions) -> Result<Labelled> {
     Ok(green_all(&[PlacedSource { run, place, vector: source }], options)?.remove(0))
 }
@@ -60,7 +68,8 @@ pub fn green_all(sources: &[PlacedSource<'_>], options: GreenOptions) -> Result<
     let checks = slopes.into_iter().zip(adjoints);
     let each = sources.iter().zip(responses).zip(gains).zip(checks);
     each.map(|(((source, response), gain), (slope, adjoint))| {
-        result(source, response, gain, options)?.certify(slope)?.certify(adjoint)
+        let result = result(source, response, gain, options)?.certify(slope)?.certify(adjoint)?;
+        if options.nodes > 0 { with_finite(result, source, options.nodes) } else { Ok(result) }
     })
     .collect()
 }

@@ -60,6 +60,7 @@ mod features;
 mod field_slope;
 mod file;
 mod finite;
+mod finite_field;
 mod flow;
 mod forward;
 mod geometry;

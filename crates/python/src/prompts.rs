@@ -211,7 +211,7 @@ impl PyPrompts {
         geometry: bool,
         directions: i64,
     ) -> Result<PyResultOf> {
-        let options = GreenOptions { geometry, directions: (count("directions", directions)?, 0) };
+        let options = GreenOptions { geometry, directions: (count("directions", directions)?, 0), nodes: 0 };
         let along = EachAlong::new(&self.model, direction, unit)?;
         self.each(py, |model, cases, progress| prompt_sources::green((&at, &along), options, (model, cases), progress))
     }

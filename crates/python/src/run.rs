@@ -120,12 +120,13 @@ impl PyRun {
     /// `direction` is an array [d], or `random[:SEED]`, `token:TOKEN`, `sensitivity` (with `observable`),
     /// `displacement` (with `donor`, another prompt or run), or a file. `unit` scales it to unit length. `geometry`
     /// adds arrays that describe the propagation of the response. `directions` is a number of random directions whose
-    /// gains are added.
+    /// gains are added. `nodes` adds the response to the source of its whole length, by a run (`finite`) and by so many
+    /// derivatives on the way (`secant`).
     ///
     /// Arrays: `response` [L+1, T, d], `norm` [L+1, T]; see the page on result files for the others.
     #[pyo3(
         signature = (at, direction = None, *, unit = false, observable = None, donor = None, geometry = false,
-            directions = 0)
+            directions = 0, nodes = 0)
     )]
     fn green(
         &self,
@@ -137,10 +138,11 @@ impl PyRun {
         donor: Option<&Bound<'_, PyAny>>,
         geometry: bool,
         directions: i64,
+        nodes: i64,
     ) -> Result<PyResultOf> {
-        let directions = (count("directions", directions)?, 0);
+        let (directions, nodes) = ((count("directions", directions)?, 0), count("nodes", nodes)?);
         let along = Direct::new(&self.run, py, (direction, unit), (observable, donor))?;
-        analyses::green(py, &self.run, at, along, GreenOptions { geometry, directions })
+        analyses::green(py, &self.run, at, along, GreenOptions { geometry, directions, nodes })
     }
 
     /// Computes by which places the effect of a source reaches an observable: <dJ/dh[l,t], response[l,t]> at every

@@ -193,6 +193,7 @@ fn calls() -> BoxedStrategy<Vec<String>> {
                 option("--donor-tokens", words("1,9,3 1,2")),
                 option("--norms", words("exact 2 4 1 0")),
                 option("--directions", count()),
+                option("--nodes", words("0 1 3 17")),
                 flag("--geometry"),
                 flag("--unit"),
             ])

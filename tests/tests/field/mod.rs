@@ -10,6 +10,7 @@ mod edges_between;
 mod edges_by_token;
 mod edges_into;
 mod features;
+mod finite_field;
 mod flow;
 mod growth;
 mod identities;

@@ -127,7 +127,7 @@ fn company_changes_no_number() {
 /// Little memory splits the prompts and their sweeps into several batches, with the same numbers.
 #[test]
 fn company_changes_no_response() {
-    let options = GreenOptions { geometry: true, directions: (2, 5) };
+    let options = GreenOptions { geometry: true, directions: (2, 5), nodes: 2 };
     let twin = Twin::small();
     for on in subjects() {
         let model = twin.on(on);

@@ -37,7 +37,7 @@ pub struct RegimeOptions {
 }
 
 /// The most nodes of a secant response.
-const MOST_NODES: usize = 16;
+pub(crate) const MOST_NODES: usize = 16;
 
 impl Default for RegimeOptions {
     fn default() -> Self {

@@ -290,7 +290,7 @@ class Run:
         self,
         at: _Place, direction: Union[str, _Array, None] = None, *, unit: bool = False,
         observable: Union[Observable, None] = None, donor: Union[_Prompt, Run, None] = None,
-        geometry: bool = False, directions: _Int = 0,
+        geometry: bool = False, directions: _Int = 0, nodes: _Int = 0,
     ) -> Result: ...
     def quadratic(
         self, observable: Observable, at: _Place, basis: Union[str, _Array, None] = None, *,
