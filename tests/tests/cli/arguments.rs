@@ -60,7 +60,7 @@ fn places_and_directions() {
     direction(&["random:x"], &["invalid seed `x`"]);
     direction(&["token:#99"], &["outside the vocabulary"]);
     direction(&["sensitivity"], &["needs an observable (--target)"]);
-    direction(&["displacement"], &["needs a second prompt (--donor)"]);
+    direction(&["displacement"], &["needs a second prompt (--donor, "]);
     direction(&["displacement", "--donor-tokens", "1,2"], &["the second prompt has 2 tokens and the first 3"]);
     direction(&["displacement", "--donor-tokens", "1,2,3", "--unit"], &["is zero at 1,1 and cannot have unit length"]);
     // The sensitivity vanishes, because the source is after the observable.

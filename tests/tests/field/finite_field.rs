@@ -31,7 +31,10 @@ fn secants_become_the_finite_response_of_the_reference() {
         // Rounding may hide the error of twelve nodes.
         assert!(first > 0.02 && one < first && !(twelve > 0.1 * one), "{}: {first} {one} {twelve}", on.name());
         let errors = array(&many, "first_error");
-        assert!(errors[0].is_nan() && errors[1].is_nan(), "no response below, and the source itself is exact: {errors:?}");
+        assert!(
+            errors[0].is_nan() && errors[1].is_nan(),
+            "no response below, and the source itself is exact: {errors:?}"
+        );
         assert!(array(&response(&run, &vector, 4), "secant_bar").last().is_some_and(|bar| *bar > 0.0));
     }
 }
@@ -44,7 +47,8 @@ fn every_family_has_finite_responses() {
             let run = model.run(&golden.tokens, &[]).expect("runs");
             let vector = Random::new(4).scaled(model.sizes().d, 0.1);
             let got = response(&run, &vector, 8);
-            let [first, secant] = ["first_error", "secant_error"].map(|name| *array(&got, name).last().expect("a level"));
+            let [first, secant] =
+                ["first_error", "secant_error"].map(|name| *array(&got, name).last().expect("a level"));
             assert!(!(secant > 0.01) && !(secant > first), "{} on {}: {first} {secant}", golden.name, on.name());
         }
     }
