@@ -197,7 +197,7 @@ def test_runs_of_another_model_are_refused(tiny, run):
 
 
 def test_messages_name_python_things(run, tiny):
-    with pytest.raises(ValueError, match=r"needs a second prompt \(donor=\)"):
+    with pytest.raises(ValueError, match=r"needs a second prompt \(donor=, "):
         run.green((1, 1), "displacement")
     with pytest.raises(ValueError, match=r"needs an observable \(observable=\)"):
         run.green((1, 1), "sensitivity")
