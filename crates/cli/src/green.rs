@@ -53,7 +53,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         // A displacement is to the row's corrupted prompt.
         let result = cases.batched(&[], &|all| {
             let about = all.iter().map(|runs| (runs.case.observable.as_ref(), runs.corrupted.as_ref()));
-            args.green(&all.iter().map(|runs| &runs.clean).collect::<Vec<_>>(), &about.collect::<Vec<_>>())
+            let runs: Vec<&Run> = all.iter().map(|runs| &runs.clean).collect();
+            Ok(args.green(&runs, &about.collect::<Vec<_>>())?.into_iter().map(Ok).collect())
         })?;
         let title = format!("|response| to {} at h[{}]", args.direction.direction, args.source);
         return cases

@@ -172,8 +172,8 @@ impl PromptSetArgs {
 /// Cases, and names of rows without one, with the reasons.
 type Found = (Vec<PromptCase>, Vec<(String, String)>);
 
-/// An analysis of the cases of one batch.
-type OfBatch<'f> = &'f dyn Fn(&[CaseRuns<'_>]) -> Result<Vec<Labelled>, Failure>;
+/// An analysis of the cases of one batch: a result for each, or why a case has none.
+type OfBatch<'f> = &'f dyn Fn(&[CaseRuns<'_>]) -> Result<Vec<Result<Labelled, Failure>>, Failure>;
 
 impl Cases<'_> {
     /// Returns the cases of some rows, and the rows that do not fit the model.
@@ -227,12 +227,15 @@ impl Cases<'_> {
         sites: &[Site],
         analysis: &dyn Fn(&CaseRuns<'_>) -> Result<Labelled, Failure>,
     ) -> Result<Outcome, Failure> {
-        self.batched(sites, &|runs| runs.iter().map(analysis).collect())
+        self.batched(sites, &|runs| Ok(runs.iter().map(analysis).collect()))
     }
 
     /// Runs an analysis that takes the cases of one batch at a time.
     pub(crate) fn batched(&self, sites: &[Site], analysis: OfBatch<'_>) -> Result<Outcome, Failure> {
-        let batch = &mut |runs: &[CaseRuns<'_>]| analysis(runs).map_err(of_library);
+        let batch = &mut |runs: &[CaseRuns<'_>]| {
+            let results = analysis(runs).map_err(of_library)?;
+            Ok(results.into_iter().map(|result| result.map_err(of_library)).collect())
+        };
         self.all(|model, cases, progress| over_prompts(model, cases, sites, batch, progress))
     }
 

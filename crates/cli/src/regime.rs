@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use resolvent::field::{RegimeOptions, distinct, regime, stats};
+use resolvent::field::{CaseRuns, Place, RegimeCase, RegimeOptions, distinct, regime_all, stats};
 use resolvent::model::{Observable, Run};
 use resolvent::{Context, Labelled};
 use resolvent_report::terminal::visible;
@@ -59,34 +59,54 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let model = args.model.open()?;
     if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         // A displacement is to the row's corrupted prompt.
-        let result = cases.each(&[], &|runs| args.regime(&runs.clean, runs.observable()?, runs.corrupted.as_ref()))?;
+        let result = cases
+            .batched(&[], &|all| args.regimes(&all.iter().map(about).collect::<Result<Vec<About<'_>>, Failure>>()?))?;
         return cases.finish(output, result, &[], &mean_radii);
     }
     let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
     let run = args.edits.run(&model, &tokens)?;
-    let result = args.regime(&run, &observable, args.donor.run(&model, &args.edits)?.as_ref())?;
+    let other = args.donor.run(&model, &args.edits)?;
+    let result = args.regimes(&[(&run, &observable, other.as_ref())])?.remove(0)?;
     output
         .naming(&run, Some(&args.observable))
         .finish(&result, || format!("{}{}", table(&run, args, &result), checks(&result)))
 }
 
+/// A run, its observable, and another run, to which a direction may refer.
+type About<'a> = (&'a Run, &'a Observable, Option<&'a Run>);
+
+fn about<'a>(runs: &'a CaseRuns<'_>) -> Result<About<'a>, Failure> {
+    Ok((&runs.clean, runs.observable()?, runs.corrupted.as_ref()))
+}
+
 impl Args {
-    fn regime(&self, run: &Run, observable: &Observable, other: Option<&Run>) -> Result<Labelled, Failure> {
-        let places = distinct(parse_places(&self.sites, run, observable.position())?);
-        let direction = self.direction.parse(run.model())?;
-        let context = Context { observable: Some(observable), other, unit: self.direction.unit };
-        let sites = match self.sites.is_empty() {
-            true => direction.where_it_is(run, &places, context)?,
-            false => places.iter().copied().zip(direction.resolve_all(run, &places, context)?).collect(),
-        };
+    /// Computes the regime at each run.
+    fn regimes(&self, about: &[About<'_>]) -> Result<Vec<Result<Labelled, Failure>>, Failure> {
+        let sites = about.iter().map(|about| self.sources(about)).collect::<Result<Vec<_>, Failure>>()?;
+        let cases =
+            about.iter().zip(&sites).map(|(&(run, observable, _), sites)| RegimeCase { run, observable, sites });
         let options = RegimeOptions {
             amplitudes: distinct(self.amplitudes.iter().copied()),
             absolute: self.absolute,
             field: self.field,
             nodes: self.nodes,
         };
-        let result = regime(run, observable, &sites, &options)?;
-        Ok(result.note("direction", &self.direction.direction).note("unit", self.direction.unit.to_string()))
+        let noted = |result: Labelled| {
+            result.note("direction", &self.direction.direction).note("unit", self.direction.unit.to_string())
+        };
+        let results = regime_all(&cases.collect::<Vec<_>>(), &options)?;
+        Ok(results.into_iter().map(|result| Ok(noted(result?))).collect())
+    }
+
+    /// Returns the places of a run with their directions.
+    fn sources(&self, &(run, observable, other): &About<'_>) -> Result<Vec<(Place, Vec<f32>)>, Failure> {
+        let places = distinct(parse_places(&self.sites, run, observable.position())?);
+        let direction = self.direction.parse(run.model())?;
+        let context = Context { observable: Some(observable), other, unit: self.direction.unit };
+        Ok(match self.sites.is_empty() {
+            true => direction.where_it_is(run, &places, context)?,
+            false => places.iter().copied().zip(direction.resolve_all(run, &places, context)?).collect(),
+        })
     }
 }
 

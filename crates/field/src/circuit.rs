@@ -25,7 +25,7 @@ use crate::edges::edges;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::nodes::with_edges;
-use crate::prompts::{CaseRuns, Prompts, over_prompts};
+use crate::prompts::{CaseRuns, Outcomes, Prompts, over_prompts};
 use crate::slice::OnProgress;
 
 use measure::{Masks, measure};
@@ -149,8 +149,8 @@ fn check(options: &CircuitOptions, cases: usize) -> Result<()> {
 }
 
 /// Computes a result for each case.
-fn each(runs: &[CaseRuns<'_>], of: &dyn Fn(&Case<'_>) -> Result<Labelled>) -> Result<Vec<Labelled>> {
-    runs.iter().map(|runs| of(&runs.patched()?)).collect()
+fn each(runs: &[CaseRuns<'_>], of: &dyn Fn(&Case<'_>) -> Result<Labelled>) -> Outcomes {
+    Ok(runs.iter().map(|runs| of(&runs.patched()?)).collect())
 }
 
 #[cfg(test)]

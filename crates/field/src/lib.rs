@@ -151,7 +151,7 @@ pub use place::Place;
 pub use predictor::{Predictor, PredictorOptions};
 pub use predictors::{Panel, Predicted, predict, predict_all};
 pub use prompts::{
-    Analysis, CaseRuns, Prompts, attribute_of_prompts, clean_alone, edges_of_prompts, features_of_prompts,
+    Analysis, CaseRuns, Outcomes, Prompts, attribute_of_prompts, clean_alone, edges_of_prompts, features_of_prompts,
     flow_of_prompts, forward_of_prompts, identities_of_prompts, lens_of_prompts, over_prompts, patch_of_prompts,
     sensitivity_of_prompts, transfer_of_prompts,
 };
@@ -162,7 +162,7 @@ pub use read::interned;
 pub use readings::Reading;
 pub use reconstruction::reconstruction;
 pub use reduce::{ReduceOptions, Sensitivities, compared_rank, dimensions, reduce};
-pub use regime::{RegimeOptions, jet_radius, regime};
+pub use regime::{RegimeCase, RegimeOptions, jet_radius, regime, regime_all};
 pub use rsvd::{Route, Rsvd, RsvdOptions, rsvd};
 pub use scale::{
     OperatorOptions, PREDICTORS, QUANTITIES, RESPONSE_PREDICTORS, ScaleOptions, answers, pairs_of_both, scale,

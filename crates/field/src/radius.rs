@@ -31,29 +31,30 @@ const MOST: f64 = 1e6;
 /// Width of the last bracket, in ln a: the radius is known to 1e-5.
 const WIDTH: f64 = 1e-5;
 
-/// Finds the radius of each source, from its first and second derivative and the rounding noise of J.
+/// Finds the radius of each source, from its first and second derivative and the rounding noise of its J. All searches
+/// advance together, so each round is one sweep.
 ///
 /// The search starts low: where second order predicts an error of 1 %, or where rounding is 2 % of the response. It
 /// goes up in small steps until the error reaches 20 %, and in smaller steps where the error comes near. A [`Bracket`]
 /// then shrinks. The radius is infinite if J does not move at all, and NaN if rounding hides the crossing.
-pub(crate) fn radii(curve: &dyn Curve, first: &[f64], second: &[f64], noise: f64) -> Result<Vec<f64>> {
+pub(crate) fn radii(curve: &dyn Curve, first: &[f64], second: &[f64], noise: &[f64]) -> Result<Vec<f64>> {
     let each = first.iter().zip(second).enumerate();
-    let searches = each.map(|(source, (&first, &second))| Search::new(source, first, second, noise));
+    let searches = each.map(|(source, (&first, &second))| Search::new(source, first, second, noise[source]));
     searched(curve, first, noise, searches.collect())
 }
 
 /// Finds the radius of each source like [`radii`], but begins at a given amplitude of each. The radius of a source
 /// without a finite one is that amplitude.
-pub(crate) fn radii_from(curve: &dyn Curve, first: &[f64], starts: &[f64], noise: f64) -> Result<Vec<f64>> {
+pub(crate) fn radii_from(curve: &dyn Curve, first: &[f64], starts: &[f64], noise: &[f64]) -> Result<Vec<f64>> {
     let each = starts.iter().zip(first).enumerate();
     let searches = each.filter(|(_, (start, _))| start.is_finite());
-    let searches = searches.map(|(source, (&start, &first))| Search::at(source, first, start, noise));
+    let searches = searches.map(|(source, (&start, &first))| Search::at(source, first, start, noise[source]));
     let found = searched(curve, first, noise, searches.collect())?;
     Ok(found.into_iter().zip(starts).map(|(found, &start)| if start.is_finite() { found } else { start }).collect())
 }
 
 /// Continues searches until each has a radius.
-fn searched(curve: &dyn Curve, first: &[f64], noise: f64, mut searches: Vec<Search>) -> Result<Vec<f64>> {
+fn searched(curve: &dyn Curve, first: &[f64], noise: &[f64], mut searches: Vec<Search>) -> Result<Vec<f64>> {
     let mut radius = vec![f64::INFINITY; first.len()];
     loop {
         let open: Vec<&mut Search> = searches.iter_mut().filter(|s| s.found.is_none()).collect();
@@ -149,15 +150,15 @@ impl Bracket {
 }
 
 /// Returns the errors of the predictions, less the part that rounding can cause.
-fn errors(curve: &dyn Curve, first: &[f64], noise: f64, points: &[(usize, f64)]) -> Result<Vec<f64>> {
+fn errors(curve: &dyn Curve, first: &[f64], noise: &[f64], points: &[(usize, f64)]) -> Result<Vec<f64>> {
     let (finite, predicted) = (curve.finite(points)?, curve.predicted(first, points)?);
-    let error = |(predicted, f): (f64, f64)| {
-        let apart = (f - predicted).abs();
+    let error = |((predicted, f), &(source, _)): ((f64, f64), &(usize, f64))| {
+        let (apart, noise) = ((f - predicted).abs(), noise[source]);
         // If the response is well above rounding, the error is not corrected.
         let doubt = if noise < 0.01 * predicted.abs() { 0.0 } else { noise };
         if apart <= doubt { 0.0 } else { (apart - doubt) / predicted.abs() }
     };
-    Ok(predicted.into_iter().zip(finite).map(error).collect())
+    Ok(predicted.into_iter().zip(finite).zip(points).map(error).collect())
 }
 
 enum Found {
@@ -320,7 +321,7 @@ mod tests {
             _ => 0.0,
         });
         let (first, second) = ([2.0, 2.0, 1.0, 1.0, 1e3, 0.0], [10.0, -6e-4, 0.0, 0.0, 2e9, 0.0]);
-        let got = radii(&curve, &first, &second, 0.0).expect("computes");
+        let got = radii(&curve, &first, &second, &[0.0; 6]).expect("computes");
         close(got[0], 0.08);
         close(got[1], 0.2 / 1.5e-4);
         close(got[2], 0.025f64.sqrt());
@@ -362,7 +363,7 @@ mod tests {
             };
             a * (1.0 + error)
         });
-        let got = radii(&curve, &[1.0], &[4.0], 0.0).expect("computes")[0];
+        let got = radii(&curve, &[1.0], &[4.0], &[0.0]).expect("computes")[0];
         assert!((0.09..0.1057).contains(&got) && peak(got) > 0.1999, "{got}");
     }
 
@@ -373,7 +374,7 @@ mod tests {
             let jitter = if ((a * 1e9) as u64).is_multiple_of(2) { 1e-6 } else { -1e-6 };
             if n == 0 { a * 1e-3 * (1.0 + a) + jitter } else { 1e-9 * a + 40.0 * a * a + jitter }
         };
-        let got = radii(&Known(noisy), &[1e-3, 1e-9], &[2e-3, 80.0], 1e-6).expect("computes");
+        let got = radii(&Known(noisy), &[1e-3, 1e-9], &[2e-3, 80.0], &[1e-6; 2]).expect("computes");
         assert!((got[0] - 0.2).abs() < 2e-2, "{}", got[0]);
         assert!(got[1].is_nan());
     }

@@ -50,7 +50,7 @@ pub fn reach(model: &Model, cases: &[PromptCase], probes: Probes, progress: OnPr
         for ((run, (offsets, checks)), adjoint) in clean.iter().zip(measured).zip(adjoints) {
             let result =
                 checks.into_iter().chain([adjoint]).try_fold(Labelled::new("reach", run), Labelled::certify)?;
-            results.push(result);
+            results.push(Ok(result));
             of_batch.push(offsets);
         }
         found.append(&mut of_batch);

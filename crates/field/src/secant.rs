@@ -14,34 +14,42 @@ use crate::derivatives::derivatives_all;
 use crate::error::Result;
 use crate::quadrature::Rule;
 
-/// Returns the secant responses to sources, each at its place, by the given rule and by its embedded rule.
-pub(crate) fn secants(run: &Run, observable: &Observable, sources: &[Source], rule: &Rule) -> Result<Vec<[f64; 2]>> {
-    let (model, nodes) = (run.model(), rule.nodes.len());
-    let edits: Vec<Vec<Edit>> = sources
+/// A source at a place of a run, and the observable whose response it has.
+pub(crate) struct Sourced<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) observable: &'a Observable,
+    pub(crate) source: Source,
+}
+
+/// Returns the secant responses to sources, by the given rule and by its embedded rule. All runs are of one model.
+pub(crate) fn secants(sourced: &[Sourced<'_>], rule: &Rule) -> Result<Vec<[f64; 2]>> {
+    let Some(model) = sourced.first().map(|one| one.run.model()) else { return Ok(Vec::new()) };
+    let nodes = rule.nodes.len();
+    let edits: Vec<Vec<Edit>> = sourced
         .iter()
-        .flat_map(|Source { site, token, vector }| {
+        .flat_map(|Sourced { run, source: Source { site, token, vector }, .. }| {
             rule.nodes.iter().map(|[x, ..]| {
                 let part = vector.iter().map(|v| (x * f64::from(*v)) as f32).collect();
                 run.edits().iter().cloned().chain([Edit::add(*site, *token, part)]).collect()
             })
         })
         .collect();
-    let prompts: Vec<(usize, EditedPrompt<'_>)> =
-        edits.iter().map(|edits| EditedPrompt { tokens: run.tokens(), edits }).enumerate().collect();
-    let mut secants = vec![[0.0; 2]; sources.len()];
+    let mut secants = vec![[0.0; 2]; sourced.len()];
     // A backward pass ends at one site, so runs with sources at one site go together.
-    let mut sites: Vec<_> = sources.iter().map(|source| source.site).collect();
+    let mut sites: Vec<_> = sourced.iter().map(|one| one.source.site).collect();
     sites.sort_unstable();
     sites.dedup();
     for site in sites {
-        let here: Vec<&(usize, EditedPrompt<'_>)> =
-            prompts.iter().filter(|(i, _)| sources[i / nodes].site == site).collect();
+        let here = edits.iter().enumerate().filter(|(i, _)| sourced[i / nodes].source.site == site);
+        let here = here.map(|(i, edits)| (i, EditedPrompt { tokens: sourced[i / nodes].run.tokens(), edits }));
+        let here: Vec<(usize, EditedPrompt<'_>)> = here.collect();
         for part in model.passes(&here, |(_, prompt)| prompt.tokens.len()) {
             let batch: Vec<EditedPrompt<'_>> = part.iter().map(|(_, prompt)| *prompt).collect();
             let runs = model.run_edited(&batch, &[])?;
-            let readings: Vec<(&Run, &Observable)> = runs.iter().map(|run| (run, observable)).collect();
+            let readings = runs.iter().zip(part).map(|(run, (i, _))| (run, sourced[i / nodes].observable));
+            let readings: Vec<(&Run, &Observable)> = readings.collect();
             for ((i, _), chi) in part.iter().zip(derivatives_all(Mode::Exact, &readings, &[site])?) {
-                let (source, [_, weights @ ..]) = (&sources[i / nodes], rule.nodes[i % nodes]);
+                let (source, [_, weights @ ..]) = (&sourced[i / nodes].source, rule.nodes[i % nodes]);
                 let d = source.vector.len();
                 let slope = dot(&chi[0][source.token * d..][..d], &source.vector);
                 secants[i / nodes].iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight * slope);
@@ -69,7 +77,8 @@ mod tests {
         let edits: Vec<[Edit; 1]> = sources.iter().map(|s| [Edit::add(s.site, s.token, s.vector.clone())]).collect();
         let (base, values) = (run.value(&j).expect("J"), run.values_under(&edits, &j).expect("values"));
         let apart = |nodes: usize| -> f64 {
-            let found = secants(&run, &j, &sources, &Rule::new(nodes)).expect("computes");
+            let sourced = sources.iter().map(|source| Sourced { run: &run, observable: &j, source: source.clone() });
+            let found = secants(&sourced.collect::<Vec<_>>(), &Rule::new(nodes)).expect("computes");
             found.iter().zip(&values).map(|([s, _], v)| (s - (v - base)).abs()).fold(0.0, f64::max)
         };
         let largest = values.iter().map(|v| (v - base).abs()).fold(0.0, f64::max);

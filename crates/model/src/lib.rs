@@ -82,6 +82,7 @@ mod tokenizer;
 mod transposed;
 mod upload;
 mod values;
+mod visit;
 mod weights;
 mod windows;
 
@@ -123,6 +124,6 @@ pub use run::{EditedPrompt, Run, RunOptions};
 pub use site::Site;
 pub use sites::Sites;
 pub use source::WeightSource;
-pub use sweep::{Chunk, EditedRun, values_of};
+pub use sweep::{Chunk, EditedRun, fields_of, values_of};
 pub use tokenizer::Tokenizer;
 pub use values::{logits_of, values};

@@ -6,17 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use resolvent_engine::{Recording, Tensor, stepped};
+use resolvent_engine::{Recording, stepped};
 use resolvent_ops::Span;
 
-use crate::batch::{Batch, Order, PassDirection, Sequence};
-use crate::capture::columns;
+use crate::batch::{Batch, PassDirection, Sequence};
 use crate::edit::{Change, Edit};
 use crate::error::Result;
+use crate::grouped::group_by;
 use crate::observable::Observable;
-use crate::passes::{Keep, Origin, PassResults, forward};
+use crate::passes::{Keep, Origin, forward};
 use crate::points::Point;
-use crate::program::ValueId;
 use crate::read::{Pending, Read, finish};
 use crate::run::{Base, Run, retained, scheduled};
 use crate::site::Site;
@@ -74,6 +73,22 @@ pub fn values_of(edited_runs: &[EditedRun<'_>]) -> Result<Vec<f64>> {
         edited.run.finite_value(value, || place_of(edited.edits))?;
     }
     Ok(values)
+}
+
+/// Computes the values of `sites` in runs with further edits, and passes them to `visit` in chunks; see
+/// [`Run::fields_under`].
+///
+/// Edited runs share batches if their base runs come from one call of [`crate::Model::run_all`].
+///
+/// # Errors
+/// As [`Run::fields_under`], for any of the runs.
+pub fn fields_of(edited: &[(&Run, &[Edit])], sites: &[Site], visit: &mut dyn FnMut(Chunk<'_>)) -> Result<()> {
+    for part in group_by(edited, |(a, _), (b, _)| a.shares_batch(b)) {
+        part.items[0].0.sweep_fields(&part.items, sites, &mut |chunk| {
+            visit(Chunk { sequence: part.places[chunk.sequence], ..chunk });
+        })?;
+    }
+    Ok(())
 }
 
 /// Names the edits of an edited run in the message about a value that is not finite.
@@ -257,13 +272,23 @@ impl Run {
         sites: &[Site],
         visit: &mut dyn FnMut(Chunk<'_>),
     ) -> Result<()> {
-        let (sizes, tokens) = (self.sizes(), self.tokens().len());
+        let edited: Vec<(&Self, &[Edit])> = edit_lists.iter().map(|edits| (self, edits.as_ref())).collect();
+        self.sweep_fields(&edited, sites, visit)
+    }
+
+    /// Computes the values of `sites` in edited runs of this run's base.
+    fn sweep_fields(
+        &self,
+        edited: &[(&Self, &[Edit])],
+        sites: &[Site],
+        visit: &mut dyn FnMut(Chunk<'_>),
+    ) -> Result<()> {
         let mut sequences = Vec::new();
-        for (id, edits) in edit_lists.iter().enumerate() {
-            let edits = edits.as_ref();
-            edits.iter().try_for_each(|e| e.check(sizes, tokens))?;
+        for (id, (run, edits)) in edited.iter().enumerate() {
+            let tokens = run.tokens().len();
+            edits.iter().try_for_each(|e| e.check(run.sizes(), tokens))?;
             let Some(start) = edits.iter().map(|e| e.token).min() else { continue };
-            sequences.push(sequence(self, id, edits, self.span(start, tokens))?);
+            sequences.push(sequence(run, id, edits, run.span(start, tokens))?);
         }
         let keep = Keep { values: self.values_of_sites(sites)?, residuals: false, narrow: None };
         for group in stepped("edited runs", groups(self.model(), sites.len(), sequences), Vec::len) {
@@ -272,70 +297,6 @@ impl Run {
             let trace = forward(self.program(), &mut rec, &batch, Origin::Base(&self.base.trace), &keep)?;
             self.device().submit(rec)?;
             self.visit(&batch, &trace.values, ("the edited value", sites), visit)?;
-        }
-        Ok(())
-    }
-
-    /// Returns the levels of the field as sites, 0 to L.
-    pub fn levels(&self) -> Vec<Site> {
-        (0..=self.sizes().layers).map(|level| Site::level(level, self.sizes())).collect()
-    }
-
-    pub(crate) fn values_of_sites(&self, sites: &[Site]) -> Result<BTreeSet<ValueId>> {
-        sites.iter().map(|&site| self.value_of(site)).collect()
-    }
-
-    /// Reads the results of a pass at the values of `sites`, and passes them to `visit` sequence by sequence.
-    ///
-    /// `what` names the results in the message about a value that is not finite.
-    pub(crate) fn visit(
-        &self,
-        batch: &Batch,
-        results: &PassResults,
-        (what, sites): (&str, &[Site]),
-        visit: &mut dyn FnMut(Chunk<'_>),
-    ) -> Result<()> {
-        self.visit_orders(batch, results, (what, sites, Order::First), &mut |_, chunk| visit(chunk))
-    }
-
-    /// Like [`Run::visit`], for each order of the results: 0 is the first order, and 1 the second.
-    pub(crate) fn visit_orders(
-        &self,
-        batch: &Batch,
-        results: &PassResults,
-        (what, sites, order): (&str, &[Site], Order),
-        visit: &mut dyn FnMut(usize, Chunk<'_>),
-    ) -> Result<()> {
-        let found: Vec<(ValueId, &Tensor)> =
-            self.values_of_sites(sites)?.into_iter().filter_map(|v| Some((v, results[v].as_ref()?))).collect();
-        let tensors: Vec<&Tensor> = found.iter().map(|(_, tensor)| *tensor).collect();
-        for ((value, tensor), data) in found.into_iter().zip(self.device().read_many(&tensors)?) {
-            let width = tensor.shape().lengths()[1];
-            for (n, data) in order.split(data, width).iter().enumerate() {
-                let of_value = |site: &&Site| self.program().value(**site) == Some(value);
-                for (site, at) in sites.iter().enumerate().filter(|(_, site)| of_value(site)) {
-                    let wanted = at.columns(self.sizes());
-                    for i in 0..batch.len() {
-                        let (rows, sequence) = (batch.range(i), batch.sequence(i));
-                        // A sequence that has not joined at this value has no rows there.
-                        if rows.end * width > data.len() {
-                            continue;
-                        }
-                        let (sequence, token) = (sequence.id, sequence.span.start);
-                        let whole = &data[rows.start * width..rows.end * width];
-                        let part;
-                        let rows = match wanted.len() == width {
-                            true => whole,
-                            false => {
-                                part = columns(whole, width, wanted.clone());
-                                &part[..]
-                            }
-                        };
-                        self.finite(what, *at, token, rows)?;
-                        visit(n, Chunk { sequence, site, token, rows });
-                    }
-                }
-            }
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use pyo3::prelude::*;
 use resolvent::field::{
-    CaseRuns, Goal, GreenOptions, InvertOptions, OnProgress, PlacedSource, Prompts, RegimeOptions, Result as Found,
-    clean_alone, green_all, over_prompts, regime as regime_of,
+    CaseRuns, Goal, GreenOptions, InvertOptions, OnProgress, PlacedSource, Prompts, RegimeCase, RegimeOptions,
+    Result as Found, clean_alone, green_all, over_prompts, regime_all,
 };
 use resolvent::model::{Model, PromptCase};
 use resolvent::{Context, Direction, Labelled, Place};
@@ -63,7 +63,7 @@ pub(crate) fn green(
         let placed = all.iter().zip(&sources);
         let placed = placed.map(|(runs, (place, vector))| PlacedSource { run: &runs.clean, place: *place, vector });
         let results = green_all(&placed.collect::<Vec<_>>(), options)?;
-        Ok(results.into_iter().map(|result| along.noted(result)).collect())
+        Ok(results.into_iter().map(|result| Ok(along.noted(result))).collect())
     };
     over_prompts(model, &along.cases(cases), &[], batch, progress)
 }
@@ -75,13 +75,18 @@ pub(crate) fn regime(
     (model, cases): (&Model, &[PromptCase]),
     progress: OnProgress<'_>,
 ) -> Found<Prompts> {
-    let one = |runs: &CaseRuns<'_>| {
-        let (run, observable) = (&runs.clean, runs.observable()?);
-        let all = places(run, sites, observable.position())?;
-        let sources = along.sources(runs, &all, sites.is_none())?;
-        Ok(along.noted(regime_of(run, observable, &sources, options)?))
+    let of = |runs: &CaseRuns<'_>| {
+        let all = places(&runs.clean, sites, runs.observable()?.position())?;
+        along.sources(runs, &all, sites.is_none())
     };
-    let batch = &mut |all: &[CaseRuns<'_>]| all.iter().map(one).collect();
+    let batch = &mut |all: &[CaseRuns<'_>]| {
+        let sources = all.iter().map(of).collect::<Found<Vec<Vec<(Place, Vec<f32>)>>>>()?;
+        let mut whole = Vec::with_capacity(all.len());
+        for (runs, sites) in all.iter().zip(&sources) {
+            whole.push(RegimeCase { run: &runs.clean, observable: runs.observable()?, sites });
+        }
+        Ok(regime_all(&whole, options)?.into_iter().map(|result| Ok(along.noted(result?))).collect())
+    };
     over_prompts(model, &along.cases(cases), &[], batch, progress)
 }
 
@@ -97,6 +102,6 @@ pub(crate) fn invert(
         let all = places(run, sites, observable.position())?;
         resolvent::invert(run, &[Goal::Observable { observable: observable.clone(), change }], &all, options)
     };
-    let batch = &mut |all: &[CaseRuns<'_>]| all.iter().map(one).collect();
+    let batch = &mut |all: &[CaseRuns<'_>]| Ok(all.iter().map(one).collect());
     over_prompts(model, &clean_alone(cases), &[], batch, progress)
 }

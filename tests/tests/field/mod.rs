@@ -32,6 +32,7 @@ mod slice;
 mod spectrum;
 mod subspace;
 mod superposition;
+mod together;
 mod transfer;
 mod waits;
 

@@ -230,3 +230,23 @@ fn a_stop_ends_the_work() {
     assert!(matches!(error, resolvent_field::Error::Model(_)), "{error}");
     assert_eq!(calls, 1);
 }
+
+/// A case that fails is left out, and the others of its batch are not computed again.
+#[test]
+fn a_failing_case_does_not_repeat_its_batch() {
+    let twin = Twin::small();
+    let model = twin.on(subjects()[0]);
+    let (cases, mut calls) = (cases(&model), Vec::new());
+    let analysis = &mut |all: &[CaseRuns<'_>]| {
+        calls.push(all.len());
+        let one = |runs: &CaseRuns<'_>| match runs.case.name == "row 2" {
+            true => Err(resolvent_field::Error::Input("no result".to_owned())),
+            false => forward(&runs.clean, true),
+        };
+        Ok(all.iter().map(one).collect())
+    };
+    let found = over_prompts(&model, &cases, &[], analysis, &mut quiet).expect("the others");
+    assert_eq!(calls, [cases.len()]);
+    let left_out: Vec<&str> = found.left_out.iter().map(|row| &row.what[..]).collect();
+    assert_eq!((found.results.len(), left_out), (cases.len() - 1, vec!["row 2"]));
+}

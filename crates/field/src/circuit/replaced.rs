@@ -84,7 +84,7 @@ fn mean_outputs(model: &Model, cases: &[PromptCase]) -> Result<Vec<f32>> {
         Ok(Labelled::new("outputs", run).with("sum", &[("writer", writers), ("d", d)], sums))
     };
     // A batch that fails is tried again in parts, so the sums of its prompts are added only in the end.
-    let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(|runs| sums_of(&runs.clean)).collect();
+    let analysis = &mut |runs: &[CaseRuns<'_>]| Ok(runs.iter().map(|runs| sums_of(&runs.clean)).collect());
     let found = over_prompts(model, &clean, &path_sites(&sizes), analysis, &mut |_, _| {})?;
     found.some()?;
     let count = found.lengths.iter().sum::<usize>() as f64;

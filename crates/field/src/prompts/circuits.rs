@@ -34,7 +34,7 @@ pub fn edges_of_prompts(
         let others = others.chunks(2).map(|pair| Case { clean: &pair[0], corrupted: &pair[1], ..case });
         edges_beside(&case, &others.collect::<Vec<_>>(), options)
     };
-    let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(one).collect();
+    let analysis = &mut |runs: &[CaseRuns<'_>]| Ok(runs.iter().map(one).collect());
     over_prompts(model, cases, &path_sites(model.sizes()), analysis, progress)
 }
 
@@ -57,7 +57,7 @@ pub fn attribute_of_prompts(
     progress: OnProgress<'_>,
 ) -> Result<Prompts> {
     let one = |runs: &CaseRuns<'_>| attribute(&runs.clean, runs.observable()?, options);
-    let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(one).collect();
+    let analysis = &mut |runs: &[CaseRuns<'_>]| Ok(runs.iter().map(one).collect());
     over_prompts(model, &clean_alone(cases), &options.sites(model.sizes()), analysis, progress)
 }
 
@@ -73,6 +73,6 @@ pub fn lens_of_prompts(
     progress: OnProgress<'_>,
 ) -> Result<Prompts> {
     let one = |runs: &CaseRuns<'_>| lens(&runs.clean, runs.case.observable.as_ref(), options);
-    let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(one).collect();
+    let analysis = &mut |runs: &[CaseRuns<'_>]| Ok(runs.iter().map(one).collect());
     over_prompts(model, &clean_alone(cases), &[], analysis, progress)
 }

@@ -42,7 +42,7 @@ pub fn features_of_prompts(
         model,
         cases,
         &sites,
-        &mut |runs| runs.iter().map(|runs| of(runs, &effects)).collect(),
+        &mut |runs| Ok(runs.iter().map(|runs| of(runs, &effects)).collect()),
         &mut |done, _| progress(done, all),
     )?;
     first.some()?;
@@ -52,7 +52,7 @@ pub fn features_of_prompts(
         model,
         cases,
         &sites,
-        &mut |runs| runs.iter().map(|runs| of(runs, &moved)).collect(),
+        &mut |runs| Ok(runs.iter().map(|runs| of(runs, &moved)).collect()),
         &mut |done, _| progress(cases.len() as u64 + done, all),
     )?;
     found.stack()

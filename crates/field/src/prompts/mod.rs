@@ -71,13 +71,21 @@ impl CaseRuns<'_> {
     }
 }
 
-/// An analysis of several cases: a result for each.
-pub type Analysis<'a> = &'a mut dyn FnMut(&[CaseRuns<'_>]) -> Result<Vec<Labelled>>;
+/// A result for each of several cases, or why a case has none. An error of the whole is about all of them.
+pub type Outcomes = Result<Vec<Result<Labelled>>>;
+
+/// An analysis of several cases.
+pub type Analysis<'a> = &'a mut dyn FnMut(&[CaseRuns<'_>]) -> Outcomes;
+
+/// Returns the outcomes of an analysis that has either all results or none.
+pub(crate) fn all_or_none(results: Result<Vec<Labelled>>) -> Outcomes {
+    Ok(results?.into_iter().map(Ok).collect())
+}
 
 /// Runs `analysis` over all cases, in batches that fit the device's memory, and collects the results. The runs are
 /// prepared for `sites`. `progress` gets the numbers of cases done and of all cases.
 ///
-/// If a batch fails, it is split in two, down to single cases. A case that fails alone is left out, with its reason.
+/// If a whole batch fails, it is split in two, down to single cases. A case that fails is left out, with its reason.
 ///
 /// # Errors
 /// A device error.
@@ -110,7 +118,11 @@ fn attempt(
     match outcome {
         Ok(results) => {
             for (case, result) in cases.iter().zip(results) {
-                prompts.push(case, result);
+                match result {
+                    Ok(result) => prompts.push(case, result),
+                    Err(error) if ends(&error) || may_pass(&error) => return Err(error),
+                    Err(error) => prompts.left_out.push(LeftOut::from_error(&case.name, &error)),
+                }
             }
             Ok(())
         }
@@ -148,8 +160,9 @@ fn runs<'a>(model: &Model, cases: &'a [PromptCase], sites: &[Site]) -> Result<Ve
 /// # Errors
 /// As [`over_prompts`].
 pub fn forward_of_prompts(model: &Model, cases: &[PromptCase], progress: OnProgress<'_>) -> Result<Prompts> {
-    let analysis =
-        &mut |runs: &[CaseRuns<'_>]| forward_all(&runs.iter().map(|runs| &runs.clean).collect::<Vec<_>>(), true);
+    let analysis = &mut |runs: &[CaseRuns<'_>]| {
+        all_or_none(forward_all(&runs.iter().map(|runs| &runs.clean).collect::<Vec<_>>(), true))
+    };
     over_prompts(model, &clean_alone(cases), &[], analysis, progress)
 }
 
@@ -165,7 +178,7 @@ pub fn clean_alone(cases: &[PromptCase]) -> Vec<PromptCase> {
 pub fn sensitivity_of_prompts(model: &Model, cases: &[PromptCase], progress: OnProgress<'_>) -> Result<Prompts> {
     let analysis = &mut |runs: &[CaseRuns<'_>]| {
         let readings = runs.iter().map(|runs| Ok((&runs.clean, runs.observable()?))).collect::<Result<Vec<_>>>()?;
-        sensitivity_all(&readings)
+        all_or_none(sensitivity_all(&readings))
     };
     over_prompts(model, &clean_alone(cases), &[], analysis, progress)
 }
@@ -176,7 +189,7 @@ pub fn sensitivity_of_prompts(model: &Model, cases: &[PromptCase], progress: OnP
 /// As [`over_prompts`].
 pub fn identities_of_prompts(model: &Model, cases: &[PromptCase], progress: OnProgress<'_>) -> Result<Prompts> {
     let one = |runs: &CaseRuns<'_>| identities(&runs.clean, runs.observable()?);
-    let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(one).collect();
+    let analysis = &mut |runs: &[CaseRuns<'_>]| Ok(runs.iter().map(one).collect());
     over_prompts(model, &clean_alone(cases), &[], analysis, progress)
 }
 
@@ -196,10 +209,10 @@ pub fn patch_of_prompts(
     let analysis = &mut |runs: &[CaseRuns<'_>]| {
         let cases: Vec<Case<'_>> = runs.iter().map(CaseRuns::patched).collect::<Result<_>>()?;
         let results = patch_all(&cases, kinds)?;
-        match predictors.is_empty() {
+        all_or_none(match predictors.is_empty() {
             true => Ok(results),
             false => Labelled::with_predictors_all(results, &cases, kinds, predictors, options),
-        }
+        })
     };
     over_prompts(model, cases, &sites, analysis, progress)
 }
@@ -219,7 +232,7 @@ pub fn transfer_of_prompts(
             let Case { clean, corrupted, observable } = runs.patched()?;
             transfer(clean, corrupted, observable, &[], options)
         };
-        runs.iter().map(one).collect()
+        Ok(runs.iter().map(one).collect())
     };
     over_prompts(model, cases, &[], analysis, progress)
 }
@@ -236,7 +249,7 @@ pub fn flow_of_prompts(
 ) -> Result<Prompts> {
     let analysis = &mut |runs: &[CaseRuns<'_>]| {
         let cases: Vec<Case<'_>> = runs.iter().map(CaseRuns::patched).collect::<Result<_>>()?;
-        flow_between(&cases, options)
+        all_or_none(flow_between(&cases, options))
     };
     over_prompts(model, cases, &[], analysis, progress)
 }

@@ -133,6 +133,6 @@ fn taken(
 }
 
 /// Returns results that have only the provenance.
-fn nothing(runs: &[CaseRuns<'_>]) -> Vec<Labelled> {
-    runs.iter().map(|runs| Labelled::new("reduce", &runs.clean)).collect()
+fn nothing(runs: &[CaseRuns<'_>]) -> Vec<Result<Labelled>> {
+    runs.iter().map(|runs| Ok(Labelled::new("reduce", &runs.clean))).collect()
 }

@@ -8,6 +8,8 @@ use crate::place::{Place, inside, overflows, shape};
 
 /// A source at a place, scaled so that amplitude 1 is the unit that the options select.
 pub(super) struct Probe {
+    /// Index of its case.
+    pub(super) of: usize,
     pub(super) place: Place,
     pub(super) site: Site,
     /// The source at amplitude 1, `[d]`.
@@ -44,9 +46,11 @@ impl Probe {
     }
 }
 
-/// Returns the probes of `sites`, for some amplitudes. If `absolute` is false, the unit is |h\[l, t\]|.
+/// Returns the probes of `sites` in a run with its field `[L+1, T, d]`, for some amplitudes. If `absolute` is false, the
+/// unit is |h\[l, t\]|. `of` is the index of the case.
 pub(super) fn probes(
-    run: &Run,
+    of: usize,
+    (run, field): (&Run, &[f32]),
     sites: &[(Place, Vec<f32>)],
     (amplitudes, absolute): (&[f32], bool),
 ) -> Result<Vec<Probe>> {
@@ -56,7 +60,6 @@ pub(super) fn probes(
         return Err(Error::Input(format!("invalid amplitude {a}: expected a finite number other than 0")));
     }
     let largest = amplitudes.iter().fold(0.0f32, |largest, a| largest.max(a.abs()));
-    let field = run.field()?;
     let mut probes = Vec::with_capacity(sites.len());
     for ((level, token), direction) in sites {
         inside((*level, *token), run)?;
@@ -72,7 +75,7 @@ pub(super) fn probes(
         if size * f64::from(largest) > f64::from(f32::MAX) {
             return Err(overflows(largest, size, (*level, *token)));
         }
-        probes.push(Probe { place, site, vector, size });
+        probes.push(Probe { of, place, site, vector, size });
     }
     Ok(probes)
 }

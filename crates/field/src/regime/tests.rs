@@ -14,11 +14,11 @@ fn a_place_that_fails_is_marked() {
     let run = model.run(&[3, 1, 4, 1, 5], &[]).expect("runs");
     let (j, options) = (Observable::logit_diff(2, 6, 4), RegimeOptions { field: true, nodes: 2, ..Default::default() });
     let places = [(0, 1), (1, 4), (2, 4)].map(|place| (place, gaussian(3, 32)));
-    let probes = probes(&run, &places, (&options.amplitudes, options.absolute)).expect("fit");
-    let sources: Vec<[Source; 1]> = probes.iter().map(|p| [p.source(1.0)]).collect();
-    let mut along = run.linearize(Mode::Exact).along(&sources, &j).expect("derives");
+    let whole = [RegimeCase { run: &run, observable: &j, sites: &places }];
+    let setup = Setup::new(&whole, (&options.amplitudes, options.absolute)).expect("fit");
+    let mut along = along_of(&setup.probed(&setup.sources())).expect("derives");
     along[1].first *= 1.1;
-    let result = measured(&run, &j, &probes, &along, &options).expect("two places pass");
+    let result = measured(&setup, &along, &options).expect("computes").remove(0).expect("two places pass");
     for name in ["first_order", "second", "radius", "error", "field_error", "secant_error", "secant_radius"] {
         let array = result.array(name).expect("an array");
         let rows: Vec<&[f32]> = array.data.chunks(array.data.len() / 3).collect();
@@ -29,6 +29,9 @@ fn a_place_that_fails_is_marked() {
     assert!(failed.starts_with("blocks.1.hook_resid_pre, token 4: forward_reverse "), "{failed}");
     assert!(!failed.contains(';') && failed.contains("at most"), "{failed}");
     assert!(result.certificates.iter().all(Certificate::passes));
-    let error = measured(&run, &j, &probes[1..2], &along[1..2], &options).expect_err("none passes").to_string();
+    let alone = [RegimeCase { sites: &places[1..2], ..whole[0] }];
+    let setup = Setup::new(&alone, (&options.amplitudes, options.absolute)).expect("fit");
+    let error = measured(&setup, &along[1..2], &options).expect("computes").remove(0);
+    let error = error.expect_err("none passes").to_string();
     assert!(error.contains("`forward_reverse` failed") && !error.contains("--device"), "{error}");
 }
