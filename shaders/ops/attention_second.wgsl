@@ -18,15 +18,15 @@
 // CAPPED: a score is g(s), whose first and second derivative are g' and g''. Then s_dot and s_ddot above are those of
 // g, g' s_dot and g' s_ddot + g'' s_dot^2, and the cotangents of s are  g' ds  and  g' ds_dot + g'' s_dot ds.
 // Key and value heads, and the window: as in attention.wgsl.
-// Rows of an hvp: sequences that own the same tokens, from 0 on, and have a tangent. The sequence from row
-// `shared_cotangent` on has z_bar itself. It, and others without a tangent, get the vjp of attention.wgsl.
+// Rows of an hvp: sequences that own tokens from 0 on, and have a tangent. Entries of `rows` from `shared_from` on name
+// the row of each row's z_bar. Sequences that have z_bar, and others without a tangent, get the vjp of attention.wgsl.
 // Layout and variants: those of attention.wgsl, one workgroup per (row, head), tiles of GROUP keys or queries. Per pair
 // and head: 24 d_head flops in the jet, 6 in mean, 16 in query, 20 in key.
 #import rows
 #import heads
 
 struct Params {
-    heads: u32, d_head: u32, scale: f32, shared_cotangent: u32,
+    heads: u32, d_head: u32, scale: f32, shared_from: u32,
     kv_heads: u32, window: u32,
     cap: f32, pad: u32,
 }
@@ -202,8 +202,8 @@ fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
 }
 
 // Row of z_bar for the token of a batch row.
-fn shared_cotangent_of(r: vec4<u32>, row: u32) -> u32 {
-    return p.shared_cotangent + row - r.y;
+fn shared_cotangent_of(row: u32) -> u32 {
+    return rows[p.shared_from + row].x;
 }
 
 // Of a query: q, q_dot, z_bar and z_bar_dot.
@@ -212,7 +212,7 @@ struct Side { q: Element, q_dot: Element, bar: Element, bar_dot: Element }
 fn query_side(r: vec4<u32>, row: u32, head: u32, e: u32) -> Side {
     return Side(
         qkv[query_of(r.x, head) + e], qkv_dot[query_of(row, head) + e],
-        z_bars[head_of(shared_cotangent_of(r, row), head) + e], z_bars[head_of(row, head) + e],
+        z_bars[head_of(shared_cotangent_of(row), head) + e], z_bars[head_of(row, head) + e],
     );
 }
 

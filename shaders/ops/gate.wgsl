@@ -4,7 +4,7 @@
 //   jvp: y_dot = act'(a) a_dot b + act(a) b_dot      vjp: a_bar = act'(a) b y_bar,  b_bar = act(a) y_bar
 //   jet: y_ddot = act''(a) a_dot^2 b + act'(a) (a_ddot b + 2 a_dot b_dot) + act(a) b_ddot,  beside y_dot
 //   hvp: a_bar_dot = act' b y_bar_dot + (act'' a_dot b + act' b_dot) y_bar,  b_bar_dot = act y_bar_dot + act' a_dot
-//        y_bar, for the first `tangent_rows` rows; the sequence of y_bar begins at row `shared_cotangent`
+//        y_bar, for the first `tangent_rows` rows; entries of `rows` from `shared_from` on name the row of y_bar
 //   FROZEN (the half rule): each factor gets half of the product, with act(a) / a and the other factor constant:
 //        y_dot = ((act(a) / a) a_dot b + act(a) b_dot) / 2, and the transpose of that
 // Layout: one invocation per element of y; the grid is 2D because one dimension ends at 65 535 groups. Bound by memory.
@@ -16,7 +16,7 @@ override FROZEN: bool = false;
 
 struct Params {
     rows: u32, n: u32, groups_x: u32, tangent_rows: u32,
-    shared_cotangent: u32, pad0: u32, pad1: u32, pad2: u32,
+    shared_from: u32, pad0: u32, pad1: u32, pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;                       // params
@@ -136,7 +136,7 @@ fn hvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     var a_bar = d * v.y * y_bars[i];
     var b_bar = act(v.x) * y_bars[i];
     if (row < p.tangent_rows) {
-        let shared_cotangent = y_bars[(p.shared_cotangent + row - rows[row].y) * p.n + i % p.n];
+        let shared_cotangent = y_bars[rows[p.shared_from + row].x * p.n + i % p.n];
         a_bar += (second_derivative(v.x) * x_dot[at] * v.y + d * x_dot[at + p.n]) * shared_cotangent;
         b_bar += d * x_dot[at] * shared_cotangent;
     }

@@ -2,14 +2,14 @@
 //   jvp: y_dot = d(x) x_dot      vjp: x_bar = d(x) y_bar      residual: x, found through `rows`
 //   jet: y_ddot = d(x) x_ddot + d'(x) x_dot^2, beside y_dot
 //   FROZEN: d(x) = y / x, taken as a constant, in jvp and vjp
-//   hvp: x_bar_dot = d(x) y_bar_dot + d'(x) x_dot y_bar, for the first `tangent_rows` rows; the sequence of y_bar
-//        begins at row `shared_cotangent`
+//   hvp: x_bar_dot = d(x) y_bar_dot + d'(x) x_dot y_bar, for the first `tangent_rows` rows; entry `shared_from` of
+//        `rows` and those after it name the row of each row's y_bar
 // Layout: one invocation per element; the grid is 2D because one dimension ends at 65 535 groups. Bound by memory.
 #import activation
 
 struct Params {
     rows: u32, n: u32, groups_x: u32, tangent_rows: u32,
-    shared_cotangent: u32, pad0: u32, pad1: u32, pad2: u32,
+    shared_from: u32, pad0: u32, pad1: u32, pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;                       // params
@@ -72,7 +72,7 @@ fn hvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     let row = i / p.n;
     var bar = slope(v) * y_bars[i];
     if (row < p.tangent_rows) {
-        let shared_cotangent = p.shared_cotangent + row - rows[row].y;
+        let shared_cotangent = rows[p.shared_from + row].x;
         bar += second_derivative(v) * x_dot[i] * y_bars[shared_cotangent * p.n + i % p.n];
     }
     x_bars[i] = bar;

@@ -5,9 +5,9 @@
 //   jet: u = x_hat_dot,  alpha = rstd <x_hat x_dot>,  beside y_dot
 //        y_ddot = gain (rstd (x_ddot - <x_ddot> - x_hat <x_hat x_ddot>) - 2 alpha u - (<u^2> + eps rstd^2 alpha^2)
 //                 x_hat)
-//   hvp: with g of the plain cotangent, x_bar_dot = vjp(y_bar_dot) + rstd (-alpha (g - <g> - x_hat <x_hat g>)
-//        - u <x_hat g> - x_hat <u g>) for the first `tangent_rows` rows; the plain cotangent's own run begins at row
-//        `shared_cotangent`.  hvp_add: like vjp_add
+//   hvp: with g of the shared cotangent, x_bar_dot = vjp(y_bar_dot) + rstd (-alpha (g - <g> - x_hat <x_hat g>)
+//        - u <x_hat g> - x_hat <u g>) for the first `tangent_rows` rows; entries of `rows` from `shared_from` on name
+//        the row of the shared cotangent.  hvp_add: like vjp_add
 // Residuals: x and stats. A tangent or cotangent row finds its primal through `rows`, so K of them share one primal.
 // Layout: one workgroup a row, its invocations stride over the row. Bound by memory: 2 reads and 1 write a number.
 // The variance is taken about the mean, in a second pass over the row: the one-pass form cancels in f32.
@@ -21,7 +21,7 @@ const LARGE: f32 = 0x1p50f;
 const DOWN: f32 = 0x1p-77f;
 const SMALL: f32 = 0x1p-16f;
 
-struct Params { rows: u32, d: u32, eps: f32, tangent_rows: u32, shared_cotangent: u32, pad0: u32, pad1: u32, pad2: u32 }
+struct Params { rows: u32, d: u32, eps: f32, tangent_rows: u32, shared_from: u32, pad0: u32, pad1: u32, pad2: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                              // params
 @group(0) @binding(1) var<storage, read> x: array<f32>;                    // [primal, d]
@@ -173,9 +173,9 @@ fn u_at(row: u32, at: u32, i: u32, b: SecondOrder) -> f32 {
     return residuals[at].y * (x_dot[row * p.d + i] - b.dot.x - x_hat_at(at, i) * b.dot.y);
 }
 
-// Row of the plain cotangent for a row's token.
+// Row of the shared cotangent for a row's token.
 fn shared_cotangent_row(row: u32) -> u32 {
-    return p.shared_cotangent + row - rows[row].y;
+    return rows[p.shared_from + row].x;
 }
 
 // <u g> is summed in a second pass, for the reason that <u^2> of a jet is.

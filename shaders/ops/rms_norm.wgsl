@@ -5,7 +5,7 @@
 //   jet: w = u_dot,  alpha = r <u x_dot>,  beside y_dot
 //        y_ddot = gain (r (x_ddot - u <u x_ddot>) - 2 alpha w - (<w^2> + eps r^2 alpha^2) u)
 //   hvp: x_bar_dot = vjp(y_bar_dot) - r (alpha (g - u <u g>) + w <u g> + u <w g>) for the first `tangent_rows` rows,
-//        with g of the shared cotangent, whose sequence begins at row `shared_cotangent`
+//        with g of the shared cotangent, whose row is in `rows`, from entry `shared_from` on
 // Residuals: x and r. A tangent or cotangent row finds its primal through `rows`, so K of them share one primal.
 // Layout: one workgroup for each row and stretch. A stretch is a segment, or a run of columns between segments. Its
 // invocations stride over it. Bound by memory: 2 reads and 1 write an element.
@@ -24,7 +24,7 @@ const COPIED: u32 = 0xffffffffu;
 
 struct Params {
     n: u32, segments: u32, eps: f32, tangent_rows: u32,
-    shared_cotangent: u32, pad0: u32, pad1: u32, pad2: u32,
+    shared_from: u32, pad0: u32, pad1: u32, pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;                              // params
@@ -176,7 +176,7 @@ fn hvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
         return;
     }
     let has_tangent = group.x < p.tangent_rows;
-    let shared_cotangent = (p.shared_cotangent + group.x - rows[group.x].y) * p.n + k.column;
+    let shared_cotangent = rows[p.shared_from + group.x].x * p.n + k.column;
     var own = 0.0;
     for (var i = lane; i < k.width; i += WG) { own += u_at(k, i) * gain[k.column + i] * y_bars[k.own + i]; }
     own = sum(lane, own) / f32(k.width);

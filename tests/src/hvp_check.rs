@@ -1,4 +1,4 @@
-//! Checks the hvp of an [`Op`] against f64 and between executors: tangents of cotangents with one shared cotangent.
+//! Checks the hvp of an [`Op`] against f64 and between executors: tangents of cotangents with two shared cotangents.
 
 use std::ops::Range;
 
@@ -23,7 +23,7 @@ pub struct HvpCheck {
     pub widths: Vec<usize>,
     /// Width of the output.
     pub out: usize,
-    /// Numbers of sequences with a tangent, and of those without one, besides the last.
+    /// Numbers of sequences with a tangent, and of those without one. Two more have shared cotangents.
     pub sequences: [usize; 2],
     /// Seed of all values.
     pub seed: u64,
@@ -43,7 +43,12 @@ impl HvpCheck {
     }
 
     fn all(&self) -> usize {
-        self.sequences.iter().sum::<usize>() + 1
+        self.sequences.iter().sum::<usize>() + 2
+    }
+
+    /// Returns the sequence that has the shared cotangent of sequence k: the last two have it by turns.
+    fn shared(&self, k: usize) -> usize {
+        self.all() - 2 + k % 2
     }
 
     fn elements(&self, kind: u64, rows: usize) -> Vec<Vec<f32>> {
@@ -74,7 +79,6 @@ impl HvpCheck {
         };
         let y_bar = device.upload("y_bar", &[("rows", rows), ("d", self.out)], &self.y_bar())?;
         let span = Span { primal: self.prompts[0], start: 0, end: self.end };
-        let table = |count: usize| Rows::new(device, &vec![span; count]);
         let base = self.prompts.iter().scan(0, |primal, &rows| {
             *primal += rows;
             Some(Span { primal: *primal - rows, start: 0, end: rows })
@@ -82,10 +86,12 @@ impl HvpCheck {
         let base = Rows::new(device, &base.collect::<Vec<_>>())?;
         let mut rec = device.record();
         let residuals = op.primal(&mut rec, &base, None, &x.iter().collect::<Vec<_>>())?.residuals;
-        let (forward, back) = (table(self.sequences[0])?, table(self.all())?);
+        let forward = Rows::new(device, &vec![span; self.sequences[0]])?;
+        let shared: Vec<usize> = (0..self.all()).map(|k| self.shared(k)).collect();
+        let back = Rows::paired(device, &vec![span; self.all()], &shared)?;
         let tangent: Residuals =
             op.tangent(&mut rec, &forward, &residuals, &x_dot.iter().collect::<Vec<_>>())?.residuals;
-        let paired = Paired { residuals: &tangent, rows: tangent_rows, shared_cotangent: rows - self.end };
+        let paired = Paired { residuals: &tangent, rows: tangent_rows };
         let bars = op.hvp(&mut rec, &back, (&residuals, paired), &y_bar, &so_far)?;
         device.submit(rec)?;
         Ok(bars.iter().map(|bar| on.read(bar)).collect())
@@ -148,7 +154,7 @@ impl HvpCheck {
         let bars: Vec<Vec<f64>> = bars.iter().map(|bar| bar.values().to_vec()).collect();
         let x_bar = self.dense(&bars, &self.widths, rows(k));
         let [own, shared_cotangent] =
-            [k, self.all() - 1].map(|k| self.dense(&[wide(&self.y_bar())], &[self.out], rows(k)));
+            [k, self.shared(k)].map(|k| self.dense(&[wide(&self.y_bar())], &[self.out], rows(k)));
         let tangents = self.elements(2, self.sequences[0] * self.end);
         let x_dot = match k < self.sequences[0] {
             true => self.dense(&tangents.iter().map(|x| wide(x)).collect::<Vec<_>>(), &self.widths, rows(k)),

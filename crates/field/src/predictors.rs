@@ -13,7 +13,7 @@
 //! Costs are floating-point operations over those of one forward pass that reads J.
 
 use resolvent_engine::counted;
-use resolvent_model::{Along, Mode, Model, Observable, ProbedRun, Run, Site, Source, along_of};
+use resolvent_model::{Along, Mode, Model, Observable, ProbedRun, Run, Site, Source, along_of, hvp_of};
 
 use crate::between::{Between, middles};
 use crate::case::Case;
@@ -71,8 +71,8 @@ pub fn predict(case: &Case<'_>, kind: SiteKind, predictors: &[Predictor], option
     Ok(predict_all(&[*case], kind, predictors, options)?.remove(0))
 }
 
-/// Predicts the effects for several cases of one model; see [`predict`]. Runs of one batch share passes, except for the
-/// products of `hvp`. A cost is the operations of all cases over those of one forward pass of each.
+/// Predicts the effects for several cases of one model; see [`predict`]. Runs of one batch share passes. A cost is the
+/// operations of all cases over those of one forward pass of each.
 ///
 /// # Errors
 /// As [`predict`], for any of the cases.
@@ -253,10 +253,18 @@ impl<'a> Setup<'a> {
     }
 
     fn screened(&self, first_order: &Estimate, flag: f64) -> Result<Screened> {
-        let mut of = Vec::with_capacity(self.cases.len());
+        let start = |(patches, effect): (&Displacements, &Vec<f64>)| ScreenedCase {
+            effect: effect.clone(),
+            ratio: vec![0.0; patches.len()],
+            terms: Vec::new(),
+        };
+        let mut of: Vec<ScreenedCase> = self.patches.iter().zip(&first_order.effect).map(start).collect();
         let mut estimate = self.counted(|| {
-            for n in 0..self.cases.len() {
-                of.push(self.screened_case(n, &first_order.effect[n], flag)?);
+            for layer in 0..self.sites.len() / self.per_layer {
+                self.screen_layer(layer, (&first_order.effect, flag), &mut of)?;
+            }
+            for case in &mut of {
+                case.terms.iter().for_each(|&(i, q)| case.effect[i] += 0.5 * q);
             }
             Ok(of.iter().map(|screened| screened.effect.clone()).collect())
         })?;
@@ -264,41 +272,52 @@ impl<'a> Setup<'a> {
         Ok(Screened { estimate, of })
     }
 
-    fn screened_case(&self, n: usize, first_order: &[f64], flag: f64) -> Result<ScreenedCase> {
-        let (Case { corrupted, observable, .. }, patches) = (self.cases[n], &self.patches[n]);
-        let (linear, sizes) = (corrupted.linearize(Mode::Exact), self.model.sizes());
-        let tokens = corrupted.tokens().len();
-        let largest = first_order.iter().fold(0.0f64, |m, e| m.max(e.abs()));
-        let mut ratio = vec![0.0f32; patches.len()];
-        let mut terms = Vec::new();
-        for first in (0..self.sites.len()).step_by(self.per_layer) {
-            let (sites, start) = (&self.sites[first..first + self.per_layer], first * tokens);
-            let layer = start..start + self.per_layer * tokens;
-            let all: Vec<Source> = layer.clone().map(|i| patches.source(i)).collect();
-            let products = |sources: &[Vec<Source>], visit: &mut dyn FnMut(usize, usize, f64)| {
-                linear.hvp_at(sources, observable, sites, &mut |chunk| {
-                    let width = sites[chunk.site].width(sizes);
-                    for (row, h) in chunk.rows.chunks(width).enumerate() {
-                        let patch = start + chunk.site * tokens + chunk.token + row;
-                        visit(chunk.sequence, patch, dot(h, patches.delta(patch)));
-                    }
-                })
-            };
-            products(&[all], &mut |_, i, q| {
-                let lost = q.abs() <= ROUNDING * largest;
-                ratio[i] = if lost { 0.0 } else { (q / (2.0 * first_order[i])).abs() as f32 };
-            })?;
-            let flagged: Vec<usize> = layer.filter(|&i| f64::from(ratio[i]) > flag).collect();
-            let each: Vec<Vec<Source>> = flagged.iter().map(|&i| vec![patches.source(i)]).collect();
-            products(&each, &mut |k, i, q| {
-                if flagged[k] == i {
-                    terms.push((i, q));
-                }
-            })?;
-        }
-        let mut effect = first_order.to_vec();
-        terms.iter().for_each(|&(i, q)| effect[i] += 0.5 * q);
-        Ok(ScreenedCase { effect, ratio, terms })
+    /// Screens the patches of a layer, and computes the products of those that are flagged.
+    fn screen_layer(&self, layer: usize, (first, flag): (&[Vec<f64>], f64), of: &mut [ScreenedCase]) -> Result<()> {
+        let tokens = |n: usize| self.cases[n].corrupted.tokens().len();
+        let here = |n: usize| layer * self.per_layer * tokens(n)..(layer + 1) * self.per_layer * tokens(n);
+        let all = |n: usize| (n, here(n).map(|i| self.patches[n].source(i)).collect());
+        let largest: Vec<f64> = first.iter().map(|first| first.iter().fold(0.0, |m: f64, e| m.max(e.abs()))).collect();
+        self.products(layer, &(0..self.cases.len()).map(all).collect::<Vec<_>>(), &mut |n, i, q| {
+            let lost = q.abs() <= ROUNDING * largest[n];
+            of[n].ratio[i] = if lost { 0.0 } else { (q / (2.0 * first[n][i])).abs() as f32 };
+        })?;
+        let ratio = |n: usize, i: usize| f64::from(of[n].ratio[i]);
+        let flagged = (0..self.cases.len()).flat_map(|n| here(n).map(move |i| (n, i)));
+        let flagged: Vec<(usize, usize)> = flagged.filter(|&(n, i)| ratio(n, i) > flag).collect();
+        let each = flagged.iter().map(|&(n, i)| (n, vec![self.patches[n].source(i)]));
+        let mut found = vec![None; flagged.len()];
+        self.products(layer, &each.collect::<Vec<_>>(), &mut |k, i, q| {
+            if flagged[k].1 == i {
+                found[k] = Some(q);
+            }
+        })?;
+        let found = flagged.into_iter().zip(found).filter_map(|(patch, q)| Some((patch, q?)));
+        found.for_each(|((n, i), q)| of[n].terms.push((i, q)));
+        Ok(())
+    }
+
+    /// Computes the products with superpositions of displacements, each in its case, at all patches of a layer. `visit`
+    /// gets the index of the superposition, the patch, and `<H s, d>` there. Cases of one batch share passes.
+    fn products(
+        &self,
+        layer: usize,
+        sources: &[(usize, Vec<Source>)],
+        visit: &mut dyn FnMut(usize, usize, f64),
+    ) -> Result<()> {
+        let sites = &self.sites[layer * self.per_layer..][..self.per_layer];
+        let probed = sources.iter().map(|(n, sources)| {
+            let (run, observable) = self.cases[*n].reading();
+            ProbedRun { run, sources, observable }
+        });
+        hvp_of(&probed.collect::<Vec<_>>(), sites, &mut |chunk| {
+            let (n, width) = (sources[chunk.sequence].0, sites[chunk.site].width(self.model.sizes()));
+            let first = (layer * self.per_layer + chunk.site) * self.cases[n].corrupted.tokens().len() + chunk.token;
+            for (patch, h) in (first..).zip(chunk.rows.chunks(width)) {
+                visit(chunk.sequence, patch, dot(h, self.patches[n].delta(patch)));
+            }
+        })?;
+        Ok(())
     }
 
     fn integrated(&self, between: &Between<'_>, steps: usize) -> Result<Estimate> {

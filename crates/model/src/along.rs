@@ -6,7 +6,7 @@ use std::ops::Range;
 use resolvent_engine::{Tensor, stepped};
 use resolvent_ops::{Rows, Span};
 
-use crate::batch::{Batch, Order, PassDirection, Sequence};
+use crate::batch::{Batch, PassDirection, Sequence};
 use crate::curvature::Curvature;
 use crate::error::Result;
 use crate::grouped::group_by;
@@ -14,6 +14,7 @@ use crate::head::HeadRow;
 use crate::linear::{Linearization, Source, SourcedRun};
 use crate::mode::Mode;
 use crate::observable::Observable;
+use crate::order::Order;
 use crate::passes::tangent;
 use crate::points::{HeadFunction, Part, Point};
 use crate::read::dot;

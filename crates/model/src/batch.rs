@@ -9,6 +9,7 @@ use resolvent_ops::attention_edit::{EditedHead, HeadEdits, KeyMap};
 use resolvent_ops::splice::{RowEdit, RowPlan, RowSource};
 use resolvent_ops::{Rows, Span};
 
+use crate::order::Order;
 use crate::program::{Program, ValueId};
 
 /// An edit of one row of one sequence, applied once a value has been computed.
@@ -108,33 +109,6 @@ pub(crate) struct Batch {
     order: Vec<usize>,
 }
 
-/// Order of a tangent pass: tangents, or jets whose two orders are interleaved rows.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Order {
-    First,
-    Second,
-}
-
-impl Order {
-    /// Returns how many rows a tensor has for each batch row.
-    pub(crate) fn rows(self) -> usize {
-        match self {
-            Self::First => 1,
-            Self::Second => 2,
-        }
-    }
-
-    /// Separates the orders of `data`, whose rows of `d` elements are interleaved.
-    pub(crate) fn split(self, data: Vec<f32>, d: usize) -> Vec<Vec<f32>> {
-        match self {
-            Self::First => vec![data],
-            Self::Second => {
-                [0, 1].map(|order| data.chunks(d).skip(order).step_by(2).flatten().copied().collect()).into()
-            }
-        }
-    }
-}
-
 /// The rows that a forward pass computes above the value `at`: only those that are read.
 ///
 /// Above `at` no op mixes tokens, and no sequence may join or be edited.
@@ -176,6 +150,26 @@ pub(crate) enum PassDirection {
 
 impl Batch {
     pub(crate) fn new(device: &Device, sequences: &[Sequence], direction: PassDirection) -> Result<Self> {
+        Self::with_rows(sequences, direction, |spans, _| Rows::new(device, spans))
+    }
+
+    /// Creates the batch of a backward pass of an hvp. `shared` has, for each sequence, the index of the one that has
+    /// its shared cotangent.
+    pub(crate) fn paired(device: &Device, sequences: &[Sequence], shared: &[usize]) -> Result<Self> {
+        Self::with_rows(sequences, PassDirection::Backward, |spans, order| {
+            let mut placed = vec![0; order.len()];
+            order.iter().zip(shared).for_each(|(&place, &of)| placed[place] = order[of]);
+            Rows::paired(device, spans, &placed)
+        })
+    }
+
+    /// Sorts sequences, and makes the table of their spans. `table` also gets the place of each of the caller's
+    /// sequences.
+    fn with_rows(
+        sequences: &[Sequence],
+        direction: PassDirection,
+        table: impl FnOnce(&[Span], &[usize]) -> Result<Rows>,
+    ) -> Result<Self> {
         let mut places: Vec<usize> = (0..sequences.len()).collect();
         places.sort_by_key(|&i| match direction {
             PassDirection::Forward => sequences[i].join as isize,
@@ -191,7 +185,7 @@ impl Batch {
         for span in &spans {
             offsets.push(offsets[offsets.len() - 1] + span.rows());
         }
-        Ok(Self { rows: Rows::new(device, &spans)?, sequences, offsets, order })
+        Ok(Self { rows: table(&spans, &order)?, sequences, offsets, order })
     }
 
     /// Returns how many rows are active at `value`: those of the sequences that have joined by then.

@@ -21,11 +21,6 @@ pub(crate) struct Curvature {
 }
 
 impl Curvature {
-    /// Returns the number of points that have curvature.
-    pub(crate) fn points(&self) -> usize {
-        self.functions.len()
-    }
-
     /// Returns the place of a point among those that have curvature, if it is one of them.
     pub(crate) fn point(&self, read: usize) -> Option<u32> {
         self.reads.binary_search(&read).ok().map(|point| point as u32)

@@ -2,30 +2,46 @@
 //!
 //! Let `h + a s` be the run in which `a` times every source of a superposition s is added. `H s` is `d/da` at a = 0 of
 //! the sensitivities `dJ/dh`. K superpositions share one tangent pass. They also share one backward pass, which has the
-//! shared cotangent of J as one more sequence.
+//! shared cotangent of each J as one more sequence. Runs of one batch, each with its J, share both passes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use resolvent_engine::{Recording, Tensor, stepped};
 use resolvent_ops::splice::{RowPlan, RowSource};
-use resolvent_ops::{Paired, Residuals, Rows};
+use resolvent_ops::{Paired, Residuals, Rows, Span};
 
+use crate::along::ProbedRun;
 use crate::batch::{Batch, PassDirection, Sequence};
 use crate::error::Result;
+use crate::grouped::group_by;
 use crate::head::{HeadRow, single};
 use crate::linear::{Fields, Linearization, Source, SourcedRun};
+use crate::mode::Mode;
 use crate::observable::Observable;
 use crate::passes::{DeviceSeeds, Tangents, adjoint, tangents};
 use crate::points::{HeadFunction, Part, Point};
 use crate::program::ValueId;
 use crate::run::Run;
 use crate::site::Site;
-use crate::splits::{most_rows, split, split_by};
+use crate::splits::most_rows;
 use crate::sweep::Chunk;
 
-/// The id of the sequence that has the shared cotangent. No sequence of a caller has this id.
-const SHARED_COTANGENT: usize = usize::MAX;
+/// Computes `H s` at `sites` for each superposition of sources and its observable, and passes it to `visit` in chunks.
+/// See [`Linearization::hvp_at`].
+///
+/// Runs of one call of [`crate::Model::run_all`] share batches. Values that are not visited are zero.
+///
+/// # Errors
+/// As [`Linearization::hvp_at`], for any of the runs.
+pub fn hvp_of(probed: &[ProbedRun<'_>], sites: &[Site], visit: &mut dyn FnMut(Chunk<'_>)) -> Result<()> {
+    for part in group_by(probed, |a, b| a.run.shares_batch(b.run)) {
+        part.items[0].run.linearize(Mode::Exact).hvp_probed(&part.items, sites, &mut |chunk| {
+            visit(Chunk { sequence: part.places[chunk.sequence], ..chunk });
+        })?;
+    }
+    Ok(())
+}
 
 impl Linearization<'_> {
     /// Returns `H s` as fields `[L+1, T, d]`, one for each superposition of sources s.
@@ -58,51 +74,66 @@ impl Linearization<'_> {
         visit: &mut dyn FnMut(Chunk<'_>),
     ) -> Result<()> {
         self.mode().second_order("hvp")?;
-        let (run, sizes) = (self.run, self.sizes());
-        observable.check(sizes, run.tokens())?;
-        let wanted = run.values_of_sites(sites)?;
-        let (head, end) = (Head::new(run, observable)?, observable.position() + 1);
-        let top = run.program().field[observable.level(sizes)];
-        let mut sequences = self.sequences(&SourcedRun::all_of(run, sources), |_| end)?;
-        // A sequence that joins above the level of J does not change it.
-        sequences.retain(|s| s.join <= top);
-        // The backward pass reaches all earlier tokens, so every sequence owns its tokens from 0 on.
-        sequences.iter_mut().for_each(|s| s.span = run.span(0, end));
-        sequences.sort_by_key(|s| s.join);
-        if observable.terms().is_empty() {
-            return Ok(());
+        let probed = sources.iter().map(|s| ProbedRun { run: self.run, sources: s.as_ref(), observable });
+        observable.check(self.sizes(), self.run.tokens())?;
+        self.hvp_probed(&probed.collect::<Vec<_>>(), sites, visit)
+    }
+
+    /// Computes the products in runs of this run's base.
+    fn hvp_probed(&self, probed: &[ProbedRun<'_>], sites: &[Site], visit: &mut dyn FnMut(Chunk<'_>)) -> Result<()> {
+        let (program, wanted) = (self.run.program(), self.run.values_of_sites(sites)?);
+        let (mut heads, mut of): (Vec<Head<'_>>, Vec<usize>) = (Vec::new(), Vec::with_capacity(probed.len()));
+        for ProbedRun { run, observable, .. } in probed {
+            if !heads
+                .last()
+                .is_some_and(|head| std::ptr::eq(head.run, *run) && std::ptr::eq(head.observable, *observable))
+            {
+                heads.push(Head::new(run, observable)?);
+            }
+            of.push(heads.len() - 1);
         }
-        // Each sequence has a row of all logits for each function of them, and the run itself has one.
-        let most = run.model().most_logit_rows();
-        let curved = head.reads.iter().filter(|(_, f)| self.run.model().is_curved(f)).count();
-        let groups = split(self.most_rows_of_hvp(wanted.len(), end), sequences);
-        let most = most.saturating_sub(curved).max(1);
-        let groups: Vec<&[Sequence]> = groups.iter().flat_map(|group| split_by(group, most, |_| curved)).collect();
-        for group in stepped("Hessian-vector products", groups, |group| group.len()) {
-            let batch = Batch::new(self.device(), group, PassDirection::Forward)?;
-            let (mut rec, trace) = (self.device().record(), &run.base.trace);
-            let dots = tangents(run.program(), &mut rec, &batch, trace, top)?;
-            let back = self.backward_sequences(group, &head, (top, end));
-            let linear = self.linear_sequences(&back, |_| run)?;
-            let [back, linear] = [&back, &linear].map(|s| Batch::new(self.device(), s, PassDirection::Backward));
-            let (back, linear) = (back?, linear?);
-            let point = (trace, Some((&dots, batch.rows.count())));
-            let seeds = match head.reads.is_empty() {
+        let sourced: Vec<SourcedRun<'_>> =
+            probed.iter().map(|p| SourcedRun { run: p.run, sources: p.sources }).collect();
+        let mut sequences = self.sequences(&sourced, |id| heads[of[id]].end)?;
+        // A sequence that joins above the level of J does not change it.
+        sequences.retain(|s| s.join <= heads[of[s.id]].top && !heads[of[s.id]].is_empty());
+        // The backward pass reaches all earlier tokens, so every sequence owns its tokens from 0 on.
+        sequences.iter_mut().for_each(|s| s.span = heads[of[s.id]].span());
+        sequences.sort_by_key(|s| s.join);
+        // A tangent pass ends at one level.
+        let tops: BTreeSet<ValueId> = sequences.iter().map(|s| heads[of[s.id]].top).collect();
+        let mut groups = Vec::new();
+        for top in tops {
+            let here = sequences.iter().filter(|s| heads[of[s.id]].top == top).cloned();
+            groups.extend(self.hvp_groups(here.collect(), (&heads, &of), wanted.len()));
+        }
+        for group in stepped("Hessian-vector products", groups, Vec::len) {
+            let joint = Joint::new(&group, &heads, &of);
+            let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
+            let (mut rec, trace) = (self.device().record(), &self.run.base.trace);
+            let dots = tangents(program, &mut rec, &batch, trace, joint.top)?;
+            let (back, shared) = self.backward_sequences(&group, &joint, probed.len());
+            let run = |s: &Sequence| joint.heads[joint.place(s, (&of, probed.len()))].run;
+            let linear = Batch::new(self.device(), &self.linear_sequences(&back, run)?, PassDirection::Backward)?;
+            let back = Batch::paired(self.device(), &back, &shared)?;
+            let seeds = match joint.heads.iter().all(|head| head.reads.is_empty()) {
                 true => None,
-                false => self.head_cotangents(&mut rec, (&dots, &batch), &head)?,
+                false => self.head_cotangents(&mut rec, (&dots, &batch), (&joint, &of), probed.len())?,
             };
             let place = |sequence: &Sequence, t: usize| {
+                let tokens = &joint.heads[joint.place(sequence, (&of, probed.len()))].tokens;
                 let first = seeds.as_ref().and_then(|(_, rows)| rows.get(&sequence.id));
-                match (first, head.tokens.contains(&t)) {
-                    (Some(first), true) => RowSource::Base(first + t - head.tokens.start),
+                match (first, tokens.contains(&t)) {
+                    (Some(first), true) => RowSource::Base(first + t - tokens.start),
                     _ => RowSource::Zero,
                 }
             };
-            let extra = seeds.as_ref().map(|(seeds, _)| DeviceSeeds { at: top, seeds, place: &place });
-            let bars = adjoint(run.program(), &mut rec, [&back, &linear], point, extra.as_ref(), &wanted)?;
+            let extra = seeds.as_ref().map(|(seeds, _)| DeviceSeeds { at: joint.top, seeds, place: &place });
+            let bars = adjoint(program, &mut rec, [&back, &linear], (trace, Some(&dots)), extra.as_ref(), &wanted)?;
             self.device().submit(rec)?;
-            run.visit(&back, &bars, ("the product with the Hessian", sites), &mut |chunk| {
-                if chunk.sequence != SHARED_COTANGENT {
+            self.run.visit(&back, &bars, ("the product with the Hessian", sites), &mut |chunk| {
+                // The others have the shared cotangents.
+                if chunk.sequence < probed.len() {
                     visit(chunk);
                 }
             })?;
@@ -110,12 +141,50 @@ impl Linearization<'_> {
         Ok(())
     }
 
-    /// Returns the sequences of the backward pass: those of `group`, and one for the shared cotangent.
-    fn backward_sequences(&self, group: &[Sequence], head: &Head, (top, end): (ValueId, usize)) -> Vec<Sequence> {
-        let paired = group.iter().map(|s| Sequence { join: top, scheduled: Vec::new(), ..s.clone() });
-        let scheduled = head.projections.iter().map(|(place, u)| self.seed_edit(*place, u)).collect();
-        let span = self.run.span(0, end);
-        paired.chain([Sequence { id: SHARED_COTANGENT, span, join: top, scheduled }]).collect()
+    /// Splits sequences into batches. Each observable of a batch has a sequence for its shared cotangent too.
+    fn hvp_groups(
+        &self,
+        sequences: Vec<Sequence>,
+        (heads, of): (&[Head<'_>], &[usize]),
+        extra: usize,
+    ) -> Vec<Vec<Sequence>> {
+        // Each sequence has a row of all logits for each function of them, and so has the run itself.
+        let (most_rows, most_logits) = (self.most_rows_of_hvp(extra), self.run.model().most_logit_rows());
+        let is_curved = |(_, f): &&(usize, HeadFunction)| self.run.model().is_curved(f);
+        let curved: Vec<usize> = heads.iter().map(|head| head.reads.iter().filter(is_curved).count()).collect();
+        let (mut groups, mut known): (Vec<Vec<Sequence>>, BTreeSet<usize>) = (Vec::new(), BTreeSet::new());
+        let (mut rows, mut logits) = (0, 0);
+        for sequence in sequences {
+            let head = of[sequence.id];
+            let new = usize::from(!known.contains(&head));
+            let more = [(1 + new) * heads[head].end, (1 + new) * curved[head]];
+            let is_full = rows + more[0] > most_rows || logits + more[1] > most_logits;
+            match groups.last_mut().filter(|_| !is_full) {
+                Some(group) => {
+                    group.push(sequence);
+                    (rows, logits) = (rows + more[0], logits + more[1]);
+                }
+                None => {
+                    groups.push(vec![sequence]);
+                    known.clear();
+                    (rows, logits) = (2 * heads[head].end, 2 * curved[head]);
+                }
+            }
+            known.insert(head);
+        }
+        groups
+    }
+
+    /// Returns the sequences of the backward pass: those of `group`, then one for each shared cotangent, whose ids
+    /// follow the `count` ids of the caller. Also returns, for each, the index of the one with its shared cotangent.
+    fn backward_sequences(&self, group: &[Sequence], joint: &Joint<'_>, count: usize) -> (Vec<Sequence>, Vec<usize>) {
+        let paired = group.iter().map(|s| Sequence { join: joint.top, scheduled: Vec::new(), ..s.clone() });
+        let shared = joint.heads.iter().enumerate().map(|(n, head)| {
+            let scheduled = head.projections.iter().map(|(place, u)| self.seed_edit(*place, u)).collect();
+            Sequence { id: count + n, span: head.span(), join: joint.top, scheduled }
+        });
+        let places = joint.of.iter().copied().chain(0..joint.heads.len()).map(|n| group.len() + n).collect();
+        (paired.chain(shared).collect(), places)
     }
 
     /// Computes the cotangents of h\[L\] for functions of the logits, and their tangents for each sequence.
@@ -126,78 +195,149 @@ impl Linearization<'_> {
         &self,
         rec: &mut Recording,
         (dots, batch): (&Tangents, &Batch),
-        head: &Head,
+        (joint, of): (&Joint<'_>, &[usize]),
+        count: usize,
     ) -> Result<Option<(Tensor, BTreeMap<usize, usize>)>> {
         let Some(h_dot) = &dots.last else { return Ok(None) };
         let (base, device, model) = (&self.run.base, self.device(), self.run.model());
         let weights = &model.0.weights;
         let active = h_dot.shape().lengths()[0];
-        let here: Vec<usize> = (0..batch.len()).filter(|&i| batch.range(i).end <= active).collect();
-        let (n, tokens) = (here.len(), head.tokens.len());
-        let rows: Vec<usize> =
-            here.iter().flat_map(|&i| head.tokens.clone().map(move |t| batch.range(i).start + t)).collect();
+        let head_of = |i: usize| joint.place(batch.sequence(i), (of, count));
+        let here: Vec<usize> = (0..batch.len())
+            .filter(|&i| batch.range(i).end <= active && !joint.heads[head_of(i)].reads.is_empty())
+            .collect();
+        if here.is_empty() {
+            return Ok(None);
+        }
+        let reading: Vec<usize> = (0..joint.heads.len()).filter(|&n| !joint.heads[n].reads.is_empty()).collect();
+        let (mut rows, mut spans, mut shared, mut firsts) = (Vec::new(), Vec::new(), Vec::new(), vec![0]);
+        for &i in &here {
+            let Head { tokens, run, .. } = joint.heads[head_of(i)];
+            rows.extend(tokens.clone().map(|t| batch.range(i).start + t));
+            spans.push(run.span(tokens.start, tokens.end));
+            shared.push(here.len() + reading.binary_search(&head_of(i)).unwrap_or(0));
+            firsts.push(rows.len());
+        }
+        let (n, mut all) = (here.len(), rows.len());
+        for &head in &reading {
+            let Head { tokens, run, .. } = joint.heads[head];
+            spans.push(run.span(tokens.start, tokens.end));
+            shared.push(shared.len());
+            all += tokens.len();
+            firsts.push(all);
+        }
         let h_dot = model.select_rows(rec, h_dot, &rows)?;
-        let spans = vec![self.run.span(head.tokens.start, head.tokens.end); n + 1];
         rec.scope("unembed");
-        let (x_bar, curvature) = model.normed_vjp(rec, &base.normed, &head.reads())?;
-        // Rows of the cotangents' tangents, which only curved functions have, then those of the shared cotangent.
-        let mut sources = vec![RowSource::Zero; (n + 1) * tokens];
-        for (read, (token, _)) in head.reads.iter().enumerate() {
-            sources[n * tokens + token - head.tokens.start] = RowSource::Base(read);
+        let reads: Vec<HeadRow<'_>> = reading.iter().flat_map(|&head| joint.heads[head].rows()).collect();
+        let (x_bar, curvature) = model.normed_vjp(rec, &base.normed, &reads)?;
+        // Rows of the cotangents' tangents, which only curved functions have, then those of the shared cotangents.
+        let mut sources = vec![RowSource::Zero; all];
+        // The first read of each of `joint.heads`.
+        let mut read_from = vec![0; joint.heads.len()];
+        let mut read = 0;
+        for (k, &head) in reading.iter().enumerate() {
+            let Head { reads, tokens, .. } = joint.heads[head];
+            read_from[head] = read;
+            for (token, _) in reads {
+                sources[firsts[n + k] + token - tokens.start] = RowSource::Base(read);
+                read += 1;
+            }
         }
         let turned = match &curvature {
             None => x_bar.clone(),
             Some(curvature) => {
-                let table = Rows::new(device, &spans[1..])?;
+                let table = Rows::new(device, &spans[..n])?;
                 let x_dot = weights.final_norm.jvp(rec, &table, &base.head_residuals, &[&h_dot])?;
-                let mut pairs = Vec::with_capacity(n * curvature.points());
-                for i in 0..n {
-                    for (read, (token, _)) in head.reads.iter().enumerate() {
+                let mut pairs = Vec::new();
+                for (k, &i) in here.iter().enumerate() {
+                    let Head { reads, tokens, .. } = joint.heads[head_of(i)];
+                    for (read, (token, _)) in (read_from[head_of(i)]..).zip(reads) {
                         let Some(point) = curvature.point(read) else { continue };
-                        let row = i * tokens + token - head.tokens.start;
+                        let row = firsts[k] + token - tokens.start;
                         sources[row] = RowSource::X(pairs.len());
                         pairs.push((row, point));
                     }
                 }
-                let turning = curvature.spread(rec, model, &x_dot, &pairs)?;
-                curvature.turned(rec, model, &turning)?
+                match pairs.is_empty() {
+                    true => x_bar.clone(),
+                    false => {
+                        let turning = curvature.spread(rec, model, &x_dot, &pairs)?;
+                        curvature.turned(rec, model, &turning)?
+                    }
+                }
             }
         };
         let bar = RowPlan::new(device, self.sizes().d, &sources, &[])?.primal(rec, &turned, &x_bar)?;
         let residuals = Residuals::new(&[&h_dot]);
-        let paired = Paired { residuals: &residuals, rows: n * tokens, shared_cotangent: n * tokens };
+        let paired = Paired { residuals: &residuals, rows: rows.len() };
         rec.scope("ln_f");
-        let table = Rows::new(device, &spans)?;
+        let table = Rows::paired(device, &spans, &shared)?;
         let bar = single(weights.final_norm.hvp(rec, &table, (&base.head_residuals, paired), &bar, &[None])?)?;
-        let ids = here.iter().map(|&i| batch.sequence(i).id).chain([SHARED_COTANGENT]);
-        Ok(Some((bar, ids.zip((0..).step_by(tokens)).collect())))
+        let ids = here.iter().map(|&i| batch.sequence(i).id).chain(reading.iter().map(|head| count + head));
+        Ok(Some((bar, ids.zip(firsts).collect())))
     }
 
-    /// Returns the most batch rows that fit besides the `shared_rows` rows of the shared cotangent.
+    /// Returns the most batch rows that fit, those of shared cotangents included.
     ///
     /// Each row stores `extra` vectors of width d to the end, and what the backward pass needs of every block: the
     /// inputs of both norms, q, k, v, z, and the hidden layer.
-    fn most_rows_of_hvp(&self, extra: usize, shared_rows: usize) -> usize {
+    fn most_rows_of_hvp(&self, extra: usize) -> usize {
         let (model, sizes) = (self.run.model(), self.sizes());
         let block = model.architecture().block_elements();
-        most_rows(model, extra * sizes.d + block * sizes.layers).saturating_sub(shared_rows).max(1)
+        most_rows(model, extra * sizes.d + block * sizes.layers)
     }
 }
 
-/// An observable by what its backward pass starts from.
-struct Head {
+/// The observables of a batch, each with a sequence for its shared cotangent.
+struct Joint<'a> {
+    heads: Vec<&'a Head<'a>>,
+    /// Where the heads are among those of the caller.
+    numbers: Vec<usize>,
+    /// The place in `heads` of each sequence's observable.
+    of: Vec<usize>,
+    /// The value at which all of them are read.
+    top: ValueId,
+}
+
+impl<'a> Joint<'a> {
+    /// Collects the heads of the sequences of a batch. `of` has the head of each sequence by its id.
+    fn new(group: &[Sequence], heads: &'a [Head<'a>], of: &[usize]) -> Self {
+        let numbers: BTreeSet<usize> = group.iter().map(|s| of[s.id]).collect();
+        let numbers: Vec<usize> = numbers.into_iter().collect();
+        let of_group = group.iter().map(|s| numbers.binary_search(&of[s.id]).unwrap_or(0)).collect();
+        let heads: Vec<&Head<'_>> = numbers.iter().map(|&n| &heads[n]).collect();
+        let top = heads.iter().map(|head| head.top).max().unwrap_or(0);
+        Self { heads, numbers, of: of_group, top }
+    }
+
+    /// Returns the place in `heads` of a sequence's observable. Ids from `count` on are those of shared cotangents.
+    fn place(&self, sequence: &Sequence, (of, count): (&[usize], usize)) -> usize {
+        match sequence.id.checked_sub(count) {
+            Some(place) => place,
+            None => self.numbers.binary_search(&of[sequence.id]).unwrap_or(0),
+        }
+    }
+}
+
+/// An observable of a run by what its backward pass starts from.
+struct Head<'a> {
+    run: &'a Run,
+    observable: &'a Observable,
     /// The functions of the logits, with their tokens in order.
     reads: Vec<(usize, HeadFunction)>,
     /// From the first of these tokens to the last.
     tokens: Range<usize>,
-    /// The base run's row of token 0.
-    first: usize,
     /// Projections of the field: level and token, and the vector.
     projections: Vec<((usize, usize), Vec<f32>)>,
+    /// The value of the highest level that is read.
+    top: ValueId,
+    /// One past the last token that is read.
+    end: usize,
 }
 
-impl Head {
-    fn new(run: &Run, observable: &Observable) -> Result<Self> {
+impl<'a> Head<'a> {
+    fn new(run: &'a Run, observable: &'a Observable) -> Result<Self> {
+        observable.check(run.sizes(), run.tokens())?;
         let (mut reads, mut projections) = (Vec::new(), Vec::new());
         for Point { level, token, part } in observable.points(run.sizes())? {
             match part {
@@ -209,11 +349,23 @@ impl Head {
             (Some((first, _)), Some((last, _))) => *first..last + 1,
             _ => 0..0,
         };
-        Ok(Self { reads, tokens, first: run.span(0, 0).primal, projections })
+        let top = run.program().field[observable.level(run.sizes())];
+        Ok(Self { run, observable, reads, tokens, projections, top, end: observable.position() + 1 })
+    }
+
+    /// Returns whether the observable has no terms.
+    fn is_empty(&self) -> bool {
+        self.reads.is_empty() && self.projections.is_empty()
+    }
+
+    /// Returns the tokens that a sequence owns.
+    fn span(&self) -> Span {
+        self.run.span(0, self.end)
     }
 
     /// Returns the functions with their rows in the base run.
-    fn reads(&self) -> Vec<HeadRow<'_>> {
-        self.reads.iter().map(|(token, function)| (self.first + token, function)).collect()
+    fn rows(&self) -> impl Iterator<Item = HeadRow<'_>> {
+        let first = self.run.span(0, 0).primal;
+        self.reads.iter().map(move |(token, function)| (first + token, function))
     }
 }

@@ -5,11 +5,12 @@
 
 use resolvent_engine::stepped;
 
-use crate::batch::{Batch, Order, PassDirection};
+use crate::batch::{Batch, PassDirection};
 use crate::error::Result;
 use crate::grouped::group_by;
 use crate::linear::{Fields, Linearization, Source, SourcedRun};
 use crate::mode::Mode;
+use crate::order::Order;
 use crate::passes::tangent;
 use crate::site::Site;
 use crate::splits::{most_rows, split};

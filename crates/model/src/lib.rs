@@ -54,6 +54,7 @@ mod model;
 mod named;
 mod observable;
 mod observable_text;
+mod order;
 mod packed;
 mod parameters;
 mod passes;
@@ -99,6 +100,7 @@ pub use files::text as file_text;
 pub use generate::Sampling;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubEvent, Snapshot};
+pub use hvp::hvp_of;
 pub use jet::{Jets, VisitOrder, jet_of};
 pub use key_values::KeyValueCache;
 pub use linear::{Fields, Linearization, Source, SourcedRun, jvp_of};

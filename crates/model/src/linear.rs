@@ -7,12 +7,13 @@ use resolvent_engine::{Device, stepped};
 use resolvent_ops::{Op, Rows};
 
 use crate::arch::Sizes;
-use crate::batch::{Batch, Order, PassDirection, Sequence};
+use crate::batch::{Batch, PassDirection, Sequence};
 use crate::checkpoint::first_non_finite;
 use crate::edit::Edit;
 use crate::error::Result;
 use crate::grouped::group_by;
 use crate::mode::Mode;
+use crate::order::Order;
 use crate::passes::tangent;
 use crate::program::Program;
 use crate::run::{Run, scheduled};

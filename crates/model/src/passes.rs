@@ -7,7 +7,8 @@ use resolvent_ops::attention_edit::EditedAttention;
 use resolvent_ops::splice::RowSource;
 use resolvent_ops::{Op, Paired, Residuals, Rows};
 
-use crate::batch::{Batch, Narrow, Order, PassDirection};
+use crate::batch::{Batch, Narrow, PassDirection};
+use crate::order::Order;
 use crate::program::{Node, Program, ValueId};
 
 /// The values and residuals that a recorded forward pass retains.
@@ -223,9 +224,8 @@ pub(crate) struct DeviceSeeds<'a> {
     pub(crate) place: &'a dyn Fn(&crate::batch::Sequence, usize) -> RowSource,
 }
 
-/// The point at which a backward pass is linearised: the base run and, in an hvp, the paired tangents together with the
-/// first row of the shared cotangent.
-pub(crate) type Point<'a> = (&'a Trace, Option<(&'a Tangents, usize)>);
+/// The point at which a backward pass is linearised: the base run and, in an hvp, the paired tangents.
+pub(crate) type Point<'a> = (&'a Trace, Option<&'a Tangents>);
 
 /// Records the cotangent of every value in `wanted`.
 ///
@@ -290,13 +290,8 @@ pub(crate) fn adjoint(
         rec.scope(&node.scope);
         let so_far: Vec<Option<Tensor>> = node.inputs.iter().map(|&v| bars[v].clone()).collect();
         let table = batch.rows.prefix(active);
-        let paired = paired.and_then(|(tangents, shared_cotangent)| {
-            tangents.residuals[producer].as_ref().map(|(residuals, rows)| Paired {
-                residuals,
-                rows: *rows,
-                shared_cotangent,
-            })
-        });
+        let of_tangents = paired.and_then(|tangents| tangents.residuals[producer].as_ref());
+        let paired = of_tangents.map(|(residuals, rows)| Paired { residuals, rows: *rows });
         let x_bars = match paired {
             Some(paired) => node.derivatives().hvp(rec, &table, (residuals, paired), &y_bar, &so_far)?,
             None => node.derivatives().vjp(rec, &table, residuals, &y_bar, &so_far)?,

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use resolvent_engine::Tensor;
 
-use crate::batch::{Batch, Order};
+use crate::batch::Batch;
 use crate::capture::columns;
 use crate::error::Result;
+use crate::order::Order;
 use crate::passes::PassResults;
 use crate::program::ValueId;
 use crate::run::Run;

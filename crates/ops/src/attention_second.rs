@@ -12,14 +12,14 @@ use crate::arguments::{launch, params};
 use crate::attention::{Attention, Layout, MAX_D_HEAD, RowsFrom, capped, first_key, last_query};
 use crate::host::{axpy, dot, each_row_simd, exp, row_body};
 use crate::op::{HvpResiduals, Nonlinear, Op, Outcome, Residuals};
-use crate::rows::{Row, Rows};
+use crate::rows::{Row, Rows, shared_row};
 
 const NAME: &str = "attention_second";
 
-fn params_of(op: &Attention, shared_cotangent: usize) -> Params {
+fn params_of(op: &Attention, shared_from: usize) -> Params {
     let [heads, kv_heads, d_head] = [op.heads, op.kv_heads, op.d_head].map(|n| n as u32);
-    let (shared_cotangent, window, (cap, _)) = (shared_cotangent as u32, op.window_param(), op.cap_param());
-    Params { heads, d_head, scale: op.scale, shared_cotangent, kv_heads, window, cap }
+    let (shared_from, window, (cap, _)) = (shared_from as u32, op.window_param(), op.cap_param());
+    Params { heads, d_head, scale: op.scale, shared_from, kv_heads, window, cap }
 }
 
 /// Returns `z_jet [2 rows, d]` for `qkv_jet [2 rows, w]`.
@@ -55,7 +55,7 @@ pub(crate) fn hvp_of(
     qkv_dot.expect(NAME, &[("rows", paired.rows), ("w", op.row())])?;
     let bar = rec.tensor("attention.bar", &[("rows", r), ("w", op.row())])?;
     let means = rec.tensor("attention.means", &[("tangent_rows", paired.rows), ("heads", heads), ("mean", 4)])?;
-    let params = params_of(op, paired.shared_cotangent);
+    let params = params_of(op, rows.shared_from());
     let (tangent_rows, pairs) = (paired.rows, d as f64 * op.pairs(&rows.prefix(paired.rows)));
     let variant = op.variant(rec.device(), tangent_rows);
     let (table, z_bars, means_saved, qkv_bars) = (rows.table(), z_bar, &means, &bar);
@@ -135,8 +135,8 @@ impl Shared<'_> {
 
     /// Returns the row of the shared cotangent for the token of batch row `row`.
     #[inline(always)]
-    fn shared_cotangent(&self, r: &Row, row: usize) -> usize {
-        self.p.shared_cotangent as usize + row - r.first
+    fn shared_cotangent(&self, row: usize) -> usize {
+        shared_row(self.rows, self.p.shared_from, row)
     }
 
     /// Returns the derivatives of the score and of the weight of a pair.
@@ -284,7 +284,7 @@ fn mean_row(MeanInputs { shared, z, z_dot }: MeanInputs<'_>, row: usize, means: 
     let r = Row::read(shared.rows, row);
     for (head, means) in means.chunks_mut(4).enumerate() {
         let value = at.head(z, r.primal, head);
-        let bar = at.head(z_bar, shared.shared_cotangent(&r, row), head);
+        let bar = at.head(z_bar, shared.shared_cotangent(row), head);
         let mut mu = 0.0;
         let (q, q_dot, kv) = (at.query(qkv, r.primal, head), at.query(qkv_dot, row, head), head / at.share());
         for j in first_key(r.token(row), shared.p.window)..=r.token(row) {
@@ -323,7 +323,7 @@ fn query_row(SumInputs { shared, means }: SumInputs<'_>, row: usize, bar: &mut [
         return;
     }
     let r = Row::read(shared.rows, row);
-    let shared_cotangent = shared.shared_cotangent(&r, row);
+    let shared_cotangent = shared.shared_cotangent(row);
     for (head, q_bar) in bar[..at.d()].chunks_mut(at.width).enumerate() {
         let means = &means[4 * (row * at.heads + head)..][..4];
         q_bar.fill(0.0);
@@ -364,7 +364,7 @@ fn key_row(SumInputs { shared, means }: SumInputs<'_>, row: usize, bar: &mut [f3
         for head in kv * at.share()..(kv + 1) * at.share() {
             for i in r.token(row)..last_query(r.token(row), shared.p.window, r.end) {
                 let (query, base_query) = (r.own(i), r.base(row, i));
-                let shared_cotangent = shared.shared_cotangent(&r, query);
+                let shared_cotangent = shared.shared_cotangent(query);
                 let means = &means[4 * (query * at.heads + head)..][..4];
                 let pair = Pair { head, query, base_query, key: row, base_key: r.primal, shared_cotangent, means };
                 let ScoreTerms { ds_dot, ds, p_dot, p } = shared.score_terms(pair);

@@ -14,7 +14,7 @@ use resolvent_shaders::gate::{self as shader, Params};
 use crate::accumulate::accumulate;
 use crate::arguments::launch;
 use crate::flat_grid;
-use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Paired, Residuals, SecondOrder, switch};
+use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Residuals, SecondOrder, switch};
 use crate::rows::Rows;
 
 const NAME: &str = "gate";
@@ -59,14 +59,15 @@ pub struct Gate {
 
 impl Gate {
     /// Creates the launch of a kernel over the rows of the batch.
-    fn launch<'a, E>(&self, kernel: &'static Kernel, rows: &Rows, paired: [usize; 2], buffers: E) -> Launch
+    fn launch<'a, E>(&self, kernel: &'static Kernel, rows: &Rows, tangent_rows: usize, buffers: E) -> Launch
     where
         E: Entry<Slot = &'a Tensor, Params = Params>,
     {
         let items = rows.count() * self.n;
         let (grid, groups_x) = flat_grid(items);
-        let [rows, n, tangent_rows, shared_cotangent] = [rows.count(), self.n, paired[0], paired[1]].map(|n| n as u32);
-        let params = Params { rows, n, groups_x, tangent_rows, shared_cotangent };
+        let [rows, n, tangent_rows, shared_from] =
+            [rows.count(), self.n, tangent_rows, rows.shared_from()].map(|n| n as u32);
+        let params = Params { rows, n, groups_x, tangent_rows, shared_from };
         let [silu, exact] = self.activation.constants();
         let launch = launch(kernel, params, buffers, grid).constants(&[silu, exact, switch(self.frozen)]);
         launch.work(24.0 * items as f64, 20.0 * items as f64)
@@ -94,7 +95,7 @@ impl Op for Gate {
         let x = inputs[0];
         x.expect(NAME, &self.wide(rows.count()))?;
         let y = rec.tensor(NAME, &self.narrow(rows.count()))?;
-        rec.launch(self.launch(&PRIMAL, rows, [0; 2], shader::primal::Bindings { x, y: &y }))?;
+        rec.launch(self.launch(&PRIMAL, rows, 0, shader::primal::Bindings { x, y: &y }))?;
         Ok(Outcome { y, residuals: Residuals::new(&[x]) })
     }
 
@@ -103,7 +104,7 @@ impl Op for Gate {
         x_dot.expect(NAME, &self.wide(rows.count()))?;
         let y_dot = rec.tensor("gate.dot", &self.narrow(rows.count()))?;
         let buffers = shader::jvp::Bindings { x, rows: rows.table(), x_dot, y_dot: &y_dot };
-        rec.launch(self.launch(&JVP, rows, [0; 2], buffers))?;
+        rec.launch(self.launch(&JVP, rows, 0, buffers))?;
         Ok(y_dot)
     }
 
@@ -119,7 +120,7 @@ impl Op for Gate {
         y_bar.expect(NAME, &self.narrow(rows.count()))?;
         let x_bar = rec.tensor("gate.bar", &self.wide(rows.count()))?;
         let buffers = shader::vjp::Bindings { x, rows: rows.table(), y_bar, x_bar: &x_bar };
-        rec.launch(self.launch(&VJP, rows, [0; 2], buffers))?;
+        rec.launch(self.launch(&VJP, rows, 0, buffers))?;
         accumulate(rec, vec![x_bar], so_far)
     }
 
@@ -134,7 +135,7 @@ impl Nonlinear for Gate {
         x_jet.expect(NAME, &self.wide(2 * rows.count()))?;
         let y_jet = rec.tensor("gate.jet", &self.narrow(2 * rows.count()))?;
         let buffers = shader::jet::Bindings { x, rows: rows.table(), x_jet, y_jet: &y_jet };
-        rec.launch(self.launch(&JET, rows, [0; 2], buffers))?;
+        rec.launch(self.launch(&JET, rows, 0, buffers))?;
         Ok(y_jet)
     }
 
@@ -147,12 +148,12 @@ impl Nonlinear for Gate {
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
         let ([x], [x_dot]) = (primal.get(), paired.residuals.get());
-        let Paired { rows: tangent_rows, shared_cotangent, .. } = paired;
+        let tangent_rows = paired.rows;
         y_bar.expect(NAME, &self.narrow(rows.count()))?;
         x_dot.expect(NAME, &self.wide(tangent_rows))?;
         let x_bar = rec.tensor("gate.bar", &self.wide(rows.count()))?;
         let buffers = shader::hvp::Bindings { x, rows: rows.table(), x_dot, y_bars: y_bar, x_bars: &x_bar };
-        rec.launch(self.launch(&HVP, rows, [tangent_rows, shared_cotangent], buffers))?;
+        rec.launch(self.launch(&HVP, rows, tangent_rows, buffers))?;
         accumulate(rec, vec![x_bar], so_far)
     }
 }

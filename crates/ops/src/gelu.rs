@@ -14,8 +14,8 @@ use crate::accumulate::accumulate;
 use crate::arguments::{launch, params};
 use crate::flat_grid;
 use crate::host::{RowBody, each_row_simd, gelu, gelu_d, gelu_dd, gelu_ratio, row_body};
-use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Paired, Residuals, SecondOrder, switch};
-use crate::rows::{Row, Rows};
+use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Residuals, SecondOrder, switch};
+use crate::rows::{Row, Rows, shared_row};
 
 const NAME: &str = "gelu";
 
@@ -49,25 +49,18 @@ impl Form {
     }
 }
 
-/// Rows with a tangent, and the first row of the shared cotangent. Only an hvp has them.
-#[derive(Clone, Copy, Default)]
-struct PairedRows {
-    tangent_rows: usize,
-    shared_cotangent: usize,
-}
-
 impl Gelu {
-    /// Creates the launch of a kernel over the rows of the batch.
-    fn launch<'a, E>(&self, kernel: &'static Kernel, rows: &Rows, paired: PairedRows, buffers: E) -> Launch
+    /// Creates the launch of a kernel over the rows of the batch. Only an hvp has rows with a tangent.
+    fn launch<'a, E>(&self, kernel: &'static Kernel, rows: &Rows, tangent_rows: usize, buffers: E) -> Launch
     where
         E: Entry<Slot = &'a Tensor, Params = Params>,
     {
         let items = rows.count() * self.n;
         let (grid, groups_x) = flat_grid(items);
-        let [rows, n, tangent_rows, shared_cotangent] =
-            [rows.count(), self.n, paired.tangent_rows, paired.shared_cotangent].map(|n| n as u32);
+        let [rows, n, tangent_rows, shared_from] =
+            [rows.count(), self.n, tangent_rows, rows.shared_from()].map(|n| n as u32);
         let form = Form { exact: self.exact, frozen: self.frozen };
-        let params = Params { rows, n, groups_x, tangent_rows, shared_cotangent };
+        let params = Params { rows, n, groups_x, tangent_rows, shared_from };
         let launch = launch(kernel, params, buffers, grid).constants(&form.constants());
         launch.work(20.0 * items as f64, 8.0 * items as f64)
     }
@@ -92,9 +85,8 @@ impl Gelu {
         let ([x], [x_dot]) = (primal.get(), paired.residuals.get());
         x_dot.expect(NAME, &[("rows", paired.rows), ("n", self.n)])?;
         let x_bar = rec.tensor("gelu.bar", &dims)?;
-        let Paired { rows: tangent_rows, shared_cotangent, .. } = paired;
         let buffers = shader::hvp::Bindings { x, rows: rows.table(), x_dot, y_bars: y_bar, x_bars: &x_bar };
-        rec.launch(self.launch(&HVP, rows, PairedRows { tangent_rows, shared_cotangent }, buffers))?;
+        rec.launch(self.launch(&HVP, rows, paired.rows, buffers))?;
         Ok(x_bar)
     }
 }
@@ -113,14 +105,14 @@ impl Op for Gelu {
         x.expect(NAME, &dims)?;
         let y = rec.tensor("gelu", &dims)?;
         let buffers = shader::primal::Bindings { x, y: &y };
-        rec.launch(self.launch(&PRIMAL, rows, PairedRows::default(), buffers))?;
+        rec.launch(self.launch(&PRIMAL, rows, 0, buffers))?;
         Ok(Outcome { y, residuals: Residuals::new(&[x]) })
     }
 
     fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
         let (y_dot, [x]) = (self.derivative(rec, 1, rows, x_dot[0])?, residuals.get());
         let buffers = shader::jvp::Bindings { x, rows: rows.table(), x_dot: x_dot[0], y_dot: &y_dot };
-        rec.launch(self.launch(&JVP, rows, PairedRows::default(), buffers))?;
+        rec.launch(self.launch(&JVP, rows, 0, buffers))?;
         Ok(y_dot)
     }
 
@@ -134,7 +126,7 @@ impl Op for Gelu {
     ) -> Result<Vec<Tensor>> {
         let (x_bar, [x]) = (self.derivative(rec, 1, rows, y_bar)?, residuals.get());
         let buffers = shader::vjp::Bindings { x, rows: rows.table(), y_bar, x_bar: &x_bar };
-        rec.launch(self.launch(&VJP, rows, PairedRows::default(), buffers))?;
+        rec.launch(self.launch(&VJP, rows, 0, buffers))?;
         accumulate(rec, vec![x_bar], so_far)
     }
 
@@ -147,7 +139,7 @@ impl Nonlinear for Gelu {
     fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
         let (y_jet, [x]) = (self.derivative(rec, 2, rows, x_jet[0])?, residuals.get());
         let buffers = shader::jet::Bindings { x, rows: rows.table(), x_jet: x_jet[0], y_jet: &y_jet };
-        rec.launch(self.launch(&JET, rows, PairedRows::default(), buffers))?;
+        rec.launch(self.launch(&JET, rows, 0, buffers))?;
         Ok(y_jet)
     }
 
@@ -380,7 +372,7 @@ fn hvp_row(inputs: HvpInputs<'_>, i: usize, x_bar: &mut [f32]) {
         return;
     }
     let (n, row) = (x_bar.len(), Row::read(as_u32(inputs.slope.rows), i));
-    let shared_cotangent = inputs.p.shared_cotangent as usize + i - row.first;
+    let shared_cotangent = shared_row(as_u32(inputs.slope.rows), inputs.p.shared_from, i);
     let x = &inputs.slope.x[row.primal * n..][..n];
     let each = x_bar.iter_mut().zip(&inputs.x_dot[i * n..]).zip(&inputs.y_bar[shared_cotangent * n..]).zip(x);
     if inputs.slope.form.exact {

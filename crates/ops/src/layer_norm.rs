@@ -30,7 +30,7 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     fn params(&self, rows: usize, d: usize) -> Params {
-        Params { rows: rows as u32, d: d as u32, eps: self.eps, tangent_rows: 0, shared_cotangent: 0 }
+        Params { rows: rows as u32, d: d as u32, eps: self.eps, tangent_rows: 0, shared_from: 0 }
     }
 }
 
@@ -139,11 +139,8 @@ impl Nonlinear for LayerNorm {
         y_bar.expect(NAME, &[("rows", r), ("d", d)])?;
         x_dot.expect(NAME, &[("rows", paired.rows), ("d", d)])?;
         let x_bar = rec.tensor("layer_norm.bar", &[("rows", r), ("d", d)])?;
-        let params = Params {
-            tangent_rows: paired.rows as u32,
-            shared_cotangent: paired.shared_cotangent as u32,
-            ..self.params(r, d)
-        };
+        let params =
+            Params { tangent_rows: paired.rows as u32, shared_from: rows.shared_from() as u32, ..self.params(r, d) };
         let (gain, residuals, rows, y_bars, x_bars) = (&self.gain, stats, rows.table(), y_bar, &x_bar);
         let grid = [r as u32, 1, 1];
         let launch = match &so_far[0] {

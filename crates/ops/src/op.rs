@@ -50,15 +50,14 @@ pub(crate) fn switch(frozen: bool) -> (&'static str, f64) {
     ("FROZEN", f64::from(u8::from(frozen)))
 }
 
-/// The tangents of an [`Op::hvp`], and the shared cotangent with which they are paired.
+/// The tangents of an [`Op::hvp`]. The shared cotangents with which they are paired are in the table of its rows; see
+/// [`Rows::paired`].
 #[derive(Clone, Copy, Debug)]
 pub struct Paired<'a> {
     /// Residuals of [`Op::tangent`]: tensors over the first `rows` rows of the batch.
     pub residuals: &'a Residuals,
     /// Number of rows with a tangent, which come first. The tangents of the other rows are zero.
     pub rows: usize,
-    /// First row of the last sequence, which has the cotangent `y_bar` itself.
-    pub shared_cotangent: usize,
 }
 
 /// An operation of the model's list, with its weights.

@@ -103,7 +103,7 @@ pub struct RmsNorm {
 impl RmsNorm {
     fn params(&self) -> Params {
         let [n, segments] = [self.segments.n, self.segments.count].map(|n| n as u32);
-        Params { n, segments, eps: self.eps, tangent_rows: 0, shared_cotangent: 0 }
+        Params { n, segments, eps: self.eps, tangent_rows: 0, shared_from: 0 }
     }
 
     /// Returns a workgroup for each row and stretch.
@@ -232,11 +232,8 @@ impl Nonlinear for RmsNorm {
         let (x_bar, [x, inverses]) = (self.output(rec, "rms_norm.bar", (1, rows), y_bar)?, primal.get());
         let [x_dot] = paired.residuals.get();
         x_dot.expect(NAME, &[("rows", paired.rows), ("n", self.segments.n)])?;
-        let params = Params {
-            tangent_rows: paired.rows as u32,
-            shared_cotangent: paired.shared_cotangent as u32,
-            ..self.params()
-        };
+        let params =
+            Params { tangent_rows: paired.rows as u32, shared_from: rows.shared_from() as u32, ..self.params() };
         let buffers = shader::hvp::Bindings {
             x,
             gain: &self.gain,

@@ -1,7 +1,10 @@
 //! Analyses with several sources a prompt: many prompts share their passes, and each has the numbers that it has alone.
 
 use resolvent_engine::{Device, Options};
-use resolvent_field::{Labelled, Place, RegimeCase, RegimeOptions, regime, regime_all};
+use resolvent_field::{
+    Case, Labelled, Place, Predictor, PredictorOptions, RegimeCase, RegimeOptions, SiteKind, predict_all, regime,
+    regime_all,
+};
 use resolvent_model::{Edit, EditedPrompt, Model, Observable, RandomWeights, Run, Site, gaussian, tiny};
 use resolvent_tests::{Subject, subjects};
 
@@ -97,5 +100,52 @@ fn regimes_share_passes() {
                 .data
                 .is_empty()
         );
+    }
+}
+
+/// The products of the predictor `hvp` wait as often for many prompts as for one, layer by layer.
+#[test]
+fn predictors_share_products() {
+    let options = PredictorOptions { flag: 0.0, ..PredictorOptions::default() };
+    for on in subjects() {
+        let own = on.again(Options::default());
+        let model = model(own.device());
+        let (clean, prompts) = (batch(&model), prompts());
+        let changed = prompts.iter().map(|(tokens, _, edits)| {
+            let mut tokens = tokens.clone();
+            tokens[1] += 5;
+            (tokens, edits)
+        });
+        let changed: Vec<(Vec<u32>, &Vec<Edit>)> = changed.collect();
+        let edited = changed.iter().map(|(tokens, edits)| EditedPrompt { tokens, edits });
+        let corrupted = model.run_edited(&edited.collect::<Vec<_>>(), &[]).expect("runs");
+        let cases: Vec<Case<'_>> = (0..prompts.len())
+            .map(|n| Case { clean: &clean[n], corrupted: &corrupted[n], observable: &prompts[n].1 })
+            .collect();
+        let predicted = |cases: &[Case<'_>]| {
+            waits(own.device(), || predict_all(cases, SiteKind::Resid, &[Predictor::Hvp], options).expect("predicts"))
+        };
+        let (together, shared) = predicted(&cases);
+        let mut sum = 0;
+        for (n, (tokens, observable, edits)) in prompts.iter().enumerate() {
+            let [clean, corrupted] = [tokens, &changed[n].0].map(|tokens| model.run(tokens, edits).expect("runs"));
+            let (alone, many) = predicted(&[Case { clean: &clean, corrupted: &corrupted, observable }]);
+            assert_eq!(shared, many, "{}: prompt {n}", own.name());
+            sum += many;
+            let [found, alone] = [&together[n], &alone[0]].map(|panel| {
+                let reliability = panel.reliability.clone().expect("of hvp");
+                [panel.predicted[0].effect.clone(), reliability]
+            });
+            for (found, alone) in found.iter().zip(&alone) {
+                let largest = alone.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+                let agrees = |(a, b): (&f32, &f32)| match own.is_host() {
+                    true => a.to_bits() == b.to_bits(),
+                    false => (a - b).abs() <= 1e-3 * largest,
+                };
+                assert!(found.iter().zip(alone).all(agrees), "{}: prompt {n}: {found:?} {alone:?}", own.name());
+            }
+            assert!(together[n].flagged > 0.0, "{}: no product of prompt {n} alone", own.name());
+        }
+        assert!(4 * shared < sum, "{}: {shared} {sum}", own.name());
     }
 }

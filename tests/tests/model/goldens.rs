@@ -1,8 +1,10 @@
 //! The three small models of `tests/data`, opened from their directories, against another implementation in f64.
 
 use resolvent_field::dot;
-use resolvent_model::{Edit, Mode, Model, Run, Seed, Site, Source, gaussian};
-use resolvent_tests::truth::inner;
+use resolvent_model::{
+    Edit, Mode, Model, Observable, ProbedRun, Run, RunOptions, Seed, Site, Source, gaussian, hvp_of,
+};
+use resolvent_tests::truth::{inner, relative, wide};
 use resolvent_tests::{Golden, Labelled, Subject, Worst, subjects, tolerance};
 
 const ARRAYS: [&str; 7] = ["field", "logits", "value", "gradient_field", "jvp_field", "jvp_logits", "first"];
@@ -136,7 +138,8 @@ fn patch_sweeps_of_families() {
 /// The second derivative of J along the golden file's source: as a jet, and as a product with the Hessian.
 #[test]
 fn second_derivatives_of_families() {
-    let mut worst = ["along", "hvp", "hvp.symmetry"].map(|of| Worst::new(&format!("families.{of}, second order")));
+    let mut worst =
+        ["along", "hvp", "hvp.symmetry", "hvp.together"].map(|of| Worst::new(&format!("families.{of}, second order")));
     for golden in Golden::families() {
         for on in subjects() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
@@ -156,6 +159,22 @@ fn second_derivatives_of_families() {
             };
             let same = at(0, (level, token), &source.vector);
             worst[1].within(golden.name, on.name(), (same / want - 1.0).abs(), tolerance::SECOND_OF_FAMILIES);
+            // Beside another prompt with another observable.
+            let fewer = &golden.tokens[..tokens - 1];
+            let both = model.run_all(&[fewer, &golden.tokens], &RunOptions::default()).expect("runs");
+            let beside = Observable::entropy(tokens - 2);
+            let probe = |run, source, observable| ProbedRun { run, sources: std::slice::from_ref(source), observable };
+            let probed = [probe(&both[0], &other, &beside), probe(&both[1], &source, &j)];
+            let mut together = vec![0.0f32; products.get(0).len()];
+            hvp_of(&probed, &run.levels(), &mut |chunk| {
+                if chunk.sequence == 1 {
+                    let at = (chunk.site * tokens + chunk.token) * d;
+                    together[at..at + chunk.rows.len()].copy_from_slice(chunk.rows);
+                }
+            })
+            .expect("fits");
+            let apart = relative(&wide(&together), &wide(products.get(0)));
+            worst[3].within(golden.name, on.name(), apart, tolerance::BATCH);
             let [ab, ba] = [at(0, (0, 0), &other.vector), at(1, (level, token), &source.vector)];
             let size = ab.abs().max(want.abs());
             worst[2].within(golden.name, on.name(), (ab - ba).abs() / size, tolerance::SECOND_OF_FAMILIES);

@@ -1,7 +1,7 @@
 //! Hessian-vector products against the reference's runs on duals of duals, against jets, and against their transpose.
 
 use resolvent_field::{dot, norm, symmetry};
-use resolvent_model::{Mode, Observable, Site, Source};
+use resolvent_model::{Edit, EditedPrompt, Mode, Observable, ProbedRun, Run, Site, Source, hvp_of};
 use resolvent_tests::truth::{relative, wide};
 use resolvent_tests::{Labelled, Random, Twin, Worst, subjects, tolerance};
 
@@ -11,7 +11,7 @@ use super::jets::observables;
 use super::{kinds, prepared, source};
 
 /// Computes `d2J / da db` along s and every unit of the field, for every observable: `[L+1, T, d]` each.
-fn truth(twin: &Twin, edits: &[resolvent_model::Edit], s: &[Source]) -> Vec<Vec<f64>> {
+fn truth(twin: &Twin, edits: &[Edit], s: &[Source]) -> Vec<Vec<f64>> {
     let (d, read) = (twin.config.n_embd, observables(twin, &TOKENS));
     let mut fields = vec![Vec::new(); read.len()];
     for level in 0..=twin.config.n_layer {
@@ -153,6 +153,62 @@ fn products_are_symmetric_and_agree_with_jets() {
                 }
                 let certificate = symmetry(&linear, &j, 1).expect("runs");
                 worst[1].within(format!("{j:?}"), on.name(), certificate.value, certificate.bound);
+            }
+        }
+    }
+}
+
+/// Prompts of one batch, each with its own observable, share the passes of their products: one wait for all levels that
+/// observables are read from. A prompt's products are those that it has alone, on the host bit for bit.
+#[test]
+fn prompts_share_the_passes_of_products() {
+    let mut worst = Worst::new("hvp of several prompts");
+    let twin = Twin::small();
+    let prompts: [&[u32]; 4] = [&TOKENS, &[1, 2], &[5, 3, 5, 8, 9, 7, 9, 4, 2], &[20, 4, 1]];
+    let u = Random::new(21).normals(twin.config.n_embd);
+    let observables = [
+        Observable::logit_diff(3, 8, TOKENS.len() - 1),
+        Observable::log_prob(5, 1) - 0.5 * Observable::logit(3, 0),
+        Observable::entropy(6) + 0.5 * Observable::projection(2, 3, u.clone()),
+        Observable::projection(twin.config.n_layer - 1, 2, u),
+    ];
+    let edits = [vec![], vec![Edit::scale(Site::ResidPre(1), 0, 0.5)], vec![], vec![]];
+    for on in subjects() {
+        // Of its own: other tests share the subjects' devices, and their waits are counted too.
+        let own = on.again(resolvent_engine::Options::default());
+        let model = twin.on(&own);
+        let edited = prompts.iter().zip(&edits).map(|(tokens, edits)| EditedPrompt { tokens, edits });
+        let runs = model.run_edited(&edited.collect::<Vec<_>>(), &[]).expect("runs");
+        let mut random = Random::new(12);
+        // Three superpositions of each prompt, interleaved.
+        let each: Vec<(usize, Vec<Source>)> =
+            (0..12).map(|k| (k % 4, sources(&twin, prompts[k % 4].len(), &mut random))).collect();
+        let probed: Vec<ProbedRun<'_>> = each
+            .iter()
+            .map(|(n, sources)| ProbedRun { run: &runs[*n], sources, observable: &observables[*n] })
+            .collect();
+        let d = twin.config.n_embd;
+        let zeros = |run: &Run| vec![0.0f32; (twin.config.n_layer + 1) * run.tokens().len() * d];
+        let mut found: Vec<Vec<f32>> = probed.iter().map(|one| zeros(one.run)).collect();
+        let before = own.device().waits();
+        hvp_of(&probed, &runs[0].levels(), &mut |chunk| {
+            let at = (chunk.site * probed[chunk.sequence].run.tokens().len() + chunk.token) * d;
+            found[chunk.sequence][at..at + chunk.rows.len()].copy_from_slice(chunk.rows);
+        })
+        .expect("fits");
+        assert_eq!(own.device().waits() - before, 2, "{}: J at level L, and below", own.name());
+        // A source after the token that J is read at changes nothing.
+        let reaching = found.iter().filter(|found| found.iter().any(|x| *x != 0.0)).count();
+        assert!(reaching >= 8, "{}: {reaching} products are not zero", own.name());
+        for ((n, sources), found) in each.iter().zip(&found) {
+            let run = model.run(prompts[*n], &edits[*n]).expect("runs");
+            let alone = run.linearize(Mode::Exact).hvp(&[&sources[..]], &observables[*n]).expect("fits").into_single();
+            match own.is_host() {
+                true => assert!(found.iter().zip(&alone).all(|(a, b)| a.to_bits() == b.to_bits()), "prompt {n}"),
+                false => {
+                    let apart = relative(&wide(found), &wide(&alone));
+                    worst.within(format!("prompt {n}"), own.name(), apart, tolerance::BATCH);
+                }
             }
         }
     }

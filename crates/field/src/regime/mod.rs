@@ -94,8 +94,8 @@ pub struct RegimeCase<'a> {
     pub sites: &'a [(Place, Vec<f32>)],
 }
 
-/// Computes the linear regimes of several runs of one model, and returns a result for each, or the check that fails; see
-/// [`regime`]. Runs of one batch share passes, and all searches for radii advance together.
+/// Computes the linear regimes of several runs of one model, and returns a result for each, or the check that fails.
+/// See [`regime`]. Runs of one batch share passes, and all searches for radii advance together.
 ///
 /// # Errors
 /// As [`regime`] for any of the cases, except for a check that fails.
@@ -223,8 +223,8 @@ impl Measured<'_> {
 /// model.
 const SAME_DERIVATIVE: f64 = 1e-5;
 
-/// Checks `first` of a probe, computed by forward mode, against chi. If the figure exceeds [`SAME_DERIVATIVE`], its bound
-/// follows from the conditioning of the derivative.
+/// Checks `first` of a probe, computed by forward mode, against chi. If the figure exceeds [`SAME_DERIVATIVE`], its
+/// bound follows from the conditioning of the derivative.
 fn forward_reverse(setup: &Setup<'_>, n: usize, first: f64) -> Result<Certificate> {
     let (probe, At { run, observable, chi, .. }) = (&setup.probes[n], setup.of(n));
     let scale = (probe.size * norm(probe.row(chi, run))).max(f64::MIN_POSITIVE);

@@ -46,8 +46,8 @@ impl Probe {
     }
 }
 
-/// Returns the probes of `sites` in a run with its field `[L+1, T, d]`, for some amplitudes. If `absolute` is false, the
-/// unit is |h\[l, t\]|. `of` is the index of the case.
+/// Returns the probes of `sites` in a run with its field `[L+1, T, d]`, for some amplitudes. If `absolute` is false,
+/// the unit is |h\[l, t\]|. `of` is the index of the case.
 pub(super) fn probes(
     of: usize,
     (run, field): (&Run, &[f32]),

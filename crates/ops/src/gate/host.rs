@@ -6,7 +6,7 @@ use resolvent_shaders::gate::{self as shader, Params};
 use super::GateActivation;
 use crate::arguments::params;
 use crate::host::{each_row_simd, gelu, gelu_d, gelu_dd, gelu_ratio, logistic, row_body};
-use crate::rows::Row;
+use crate::rows::{Row, shared_row};
 
 /// Inputs of all bodies. `t` is the tangent, jet or cotangent.
 #[derive(Clone, Copy)]
@@ -235,9 +235,9 @@ fn hvp_of<A: Act>(inputs: Inputs<'_>, i: usize, x_bar: &mut [f32]) {
     if i >= inputs.p.tangent_rows as usize {
         return;
     }
-    let (row, n) = (Row::read(as_u32(inputs.rows), i), x_bar.len() / 2);
+    let n = x_bar.len() / 2;
     let ((a, b), (a_dot, b_dot)) = (inputs.primal(i), inputs.pair(inputs.x_dot, i));
-    let shared = &inputs.t[(inputs.p.shared_cotangent as usize + i - row.first) * n..][..n];
+    let shared = &inputs.t[shared_row(as_u32(inputs.rows), inputs.p.shared_from, i) * n..][..n];
     let (a_bar, b_bar) = x_bar.split_at_mut(n);
     for (j, (a_bar, b_bar)) in a_bar.iter_mut().zip(b_bar).enumerate() {
         let slope = A::slope(a[j]);

@@ -5,7 +5,7 @@ use resolvent_shaders::layer_norm::{self as shader, Params};
 
 use crate::arguments::params;
 use crate::host::{each_row_simd, each_two_rows_simd, row_body, sum, two_rows_body};
-use crate::rows::Row;
+use crate::rows::{Row, shared_row};
 
 pub(super) fn primal(bound: Bound<'_>) {
     let p: Params = params(&bound);
@@ -248,7 +248,7 @@ fn hvp_row(HvpInputs { shared, x_dot, p }: HvpInputs<'_>, i: usize, x_bar: &mut 
     }
     let d = x_bar.len();
     let SharedRow { x, gain, mean, rstd, .. } = shared.row(i, d);
-    let shared_cotangent = p.shared_cotangent as usize + i - Row::read(as_u32(shared.rows), i).first;
+    let shared_cotangent = shared_row(as_u32(shared.rows), p.shared_from, i);
     let (x_dot, y_bar) = (&x_dot[i * d..][..d], &shared.t[shared_cotangent * d..][..d]);
     let m0 = sum([x_dot], |[x_dot]| x_dot) / d as f32;
     let m1 = sum([x, x_dot], |[x, x_dot]| x_dot * ((x - mean) * rstd)) / d as f32;

@@ -6,7 +6,7 @@ use resolvent_shaders::rms_norm::{self as shader, Params};
 use super::COPIED;
 use crate::arguments::params;
 use crate::host::{each_row_simd, each_two_rows_simd, row_body, sum, two_rows_body};
-use crate::rows::Row;
+use crate::rows::{Row, shared_row};
 
 /// Segments whose elements sum to more than this in size are scaled by [`DOWN`] before they are squared: squares beyond
 /// 2^128 overflow. Both are powers of two, so a scaled segment has the bits that an f32 without bounds on its exponent
@@ -272,7 +272,7 @@ fn hvp_row(HvpInputs { shared, x_dot }: HvpInputs<'_>, i: usize, x_bar: &mut [f3
         return;
     }
     let n = x_bar.len();
-    let shared_cotangent = shared.p.shared_cotangent as usize + i - Row::read(as_u32(shared.rows), i).first;
+    let shared_cotangent = shared_row(as_u32(shared.rows), shared.p.shared_from, i);
     for stretch in Stretch::each(shared.stretches) {
         // The derivative of a copy is a constant.
         let Some(segment) = stretch.segment else { continue };
