@@ -29,7 +29,7 @@ impl PyPrompts {
     fn average(&self, py: Python<'_>, skip_first: i64, skip_last: i64) -> Result<PyResultOf> {
         let (skip_first, skip_last) = (count("skip_first", skip_first)?, count("skip_last", skip_last)?);
         let options = AverageOptions { skip_first, skip_last };
-        self.analysed(py, |progress| average(&self.model, &self.cases, options, progress))
+        self.without_edits("average")?.analysed(py, |progress| average(&self.model, &self.cases, options, progress))
     }
 
     /// How strongly sources at all places act at each depth and distance in tokens, on average over places and prompts.
@@ -45,7 +45,7 @@ impl PyPrompts {
             0 => Probes::Exact,
             directions => Probes::Hutchinson(directions, seed.0),
         };
-        self.analysed(py, |progress| reach(&self.model, &self.cases, probes, progress))
+        self.without_edits("reach")?.analysed(py, |progress| reach(&self.model, &self.cases, probes, progress))
     }
 }
 

@@ -94,6 +94,7 @@ impl PyPrompts {
         exact: bool,
     ) -> Result<PyResultOf> {
         let (dictionary, options) = (&dictionary.get().dictionary, FeatureOptions { top: count("top", top)?, exact });
-        self.analysed(py, |progress| features_of_prompts(&self.model, &self.cases, dictionary, options, progress))
+        let this = self.without_edits("features")?;
+        this.analysed(py, |progress| features_of_prompts(&self.model, &self.cases, dictionary, options, progress))
     }
 }

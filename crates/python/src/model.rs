@@ -231,10 +231,11 @@ impl PyModel {
     /// `rows` is a prompt file (.json, .jsonl, .csv), or a list whose entries are texts, token ids, or dicts with the
     /// keys `clean`, `corrupted`, `target`, `against`, `observable`, `label` and `roles`; without it, the prompts that
     /// ship with the embedded models. `observable` takes the place of those of the rows. `tasks` chooses among a file's
-    /// tasks, `limit` rows of each. Rows that do not fit the model are in `left_out`; with `strict` they are an error.
+    /// tasks, `limit` rows of each. Every prompt runs under `edits`. Rows that do not fit the model or the edits are in
+    /// `left_out`; with `strict` they are an error.
     #[pyo3(
-        signature = (rows = None, *, observable = None, tasks = Many::default(), limit = None, strict = false),
-        text_signature = "($self, rows=None, *, observable=None, tasks=(), limit=None, strict=False)"
+        signature = (rows = None, *, observable = None, tasks = Many::default(), limit = None, strict = false, edits = Many::default()),
+        text_signature = "($self, rows=None, *, observable=None, tasks=(), limit=None, strict=False, edits=())"
     )]
     fn prompts(
         &self,
@@ -244,9 +245,10 @@ impl PyModel {
         tasks: Many<String>,
         limit: Option<i64>,
         strict: bool,
+        edits: Many<Py<PyEdit>>,
     ) -> Result<PyPrompts> {
-        let (tasks, limit) = (tasks.0, counts("limit", limit)?);
-        PyPrompts::new(py, &self.model, PromptArguments { rows, observable, tasks, limit, strict })
+        let (tasks, limit, edits) = (tasks.0, counts("limit", limit)?, edits.0);
+        PyPrompts::new(py, &self.model, PromptArguments { rows, observable, tasks, limit, strict, edits })
     }
 
     /// How well the responses of this model predict those of a larger one, on pairs of prompts that both read alike.

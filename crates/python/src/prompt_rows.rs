@@ -7,6 +7,7 @@ use pyo3::types::{PyDict, PyString};
 use resolvent::model::{Model, PromptCase, PromptRow, PromptSet, PromptText};
 
 use crate::arguments::tokens;
+use crate::edit::PyEdit;
 use crate::failure::{Result, value_error};
 use crate::observable::PyObservable;
 use crate::prompts::PyPrompts;
@@ -19,12 +20,14 @@ pub(crate) struct PromptArguments<'py> {
     pub(crate) tasks: Vec<String>,
     pub(crate) limit: Option<usize>,
     pub(crate) strict: bool,
+    /// Edits of every prompt.
+    pub(crate) edits: Vec<Py<PyEdit>>,
 }
 
 impl PyPrompts {
     /// Reads rows from a file or from Python objects; without any, those that ship with the embedded models.
     pub(crate) fn new(py: Python<'_>, model: &Model, arguments: PromptArguments<'_>) -> Result<Self> {
-        let PromptArguments { rows, observable, tasks, limit, strict } = arguments;
+        let PromptArguments { rows, observable, tasks, limit, strict, edits } = arguments;
         let mut left_out = Vec::new();
         let listed = match &rows {
             None => PromptSet::embedded()?.rows(&tasks, limit)?.into_iter().cloned().collect(),
@@ -54,6 +57,10 @@ impl PyPrompts {
                 }
                 _ => Ok(case),
             });
+            let case = case.and_then(|case| {
+                let edits = PyEdit::all(&edits, model, case.clean.len())?;
+                Ok(PromptCase { edits, ..case })
+            });
             match case {
                 Ok(case) => cases.push(PromptCase { name, ..case }),
                 Err(error) => left_out.push((name, error.message(py))),
@@ -62,6 +69,14 @@ impl PyPrompts {
         match left_out.first() {
             Some((name, reason)) if strict || cases.is_empty() => Err(value_error(format!("{name}: {reason}"))),
             _ => Ok(Self { model: model.clone(), cases, left_out }),
+        }
+    }
+
+    /// Returns these prompts for the analysis `name`, which takes no edits.
+    pub(crate) fn without_edits(&self, name: &str) -> Result<&Self> {
+        match self.cases.iter().all(|case| case.edits.is_empty()) {
+            true => Ok(self),
+            false => Err(value_error(format!("`{name}` takes no edits; make the prompts without `edits`"))),
         }
     }
 }

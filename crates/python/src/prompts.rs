@@ -12,7 +12,7 @@ use resolvent::field::{
     attribute_of_prompts, distinct, edges_of_prompts, flow_of_prompts, forward_of_prompts, identities_of_prompts,
     lens_of_prompts, patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
 };
-use resolvent::model::{Model, PromptCase, Run, RunOptions, from_end, logits_of};
+use resolvent::model::{EditedPrompt, Model, PromptCase, Run, from_end, logits_of};
 
 use crate::analyses;
 use crate::arrays::to_numpy;
@@ -136,9 +136,9 @@ impl PyPrompts {
         let (model, cases) = (&self.model, &self.cases);
         let logits = detached(py, |_| {
             let mut logits = Vec::with_capacity(cases.len() * model.sizes().vocab);
-            let prompts: Vec<&[u32]> = cases.iter().map(|case| &case.clean[..]).collect();
-            for part in model.passes(&prompts, |tokens| tokens.len()) {
-                let runs = model.run_all(part, &RunOptions::default())?;
+            let prompts = cases.iter().map(|case| EditedPrompt { tokens: &case.clean, edits: &case.edits });
+            for part in model.passes(&prompts.collect::<Vec<_>>(), |prompt| prompt.tokens.len()) {
+                let runs = model.run_edited(part, &[])?;
                 let at = |run: &'_ Run| from_end("position", position, run.tokens().len());
                 let places = runs.iter().map(|run| Ok((run, at(run)?))).collect::<Result<Vec<(&Run, usize)>>>()?;
                 logits.extend(logits_of(&places)?);
@@ -243,8 +243,7 @@ impl PyPrompts {
     }
 
     /// Sources that change each prompt's observable by `change`; arguments and arrays as those of `Run.invert`, with an
-    /// axis
-    /// `prompt`.
+    /// axis `prompt`.
     #[pyo3(
         signature = (change, *, sites = None, sparse = None, choose = "greedy", limit = None, damp = 0.0, refine = 0,
             seed = Seed(0)),
@@ -346,7 +345,8 @@ impl PyPrompts {
             steps: count("steps", steps)?,
             seed: seed.0,
         };
-        self.analysed(py, |progress| resolvent::field::reduce(&self.model, &self.cases, &options, progress))
+        let this = self.without_edits("reduce")?;
+        this.analysed(py, |progress| resolvent::field::reduce(&self.model, &self.cases, &options, progress))
     }
 
     /// Circuits: ranks all edges by their mean score over the pairs, and measures what remains of J if only the first
@@ -394,6 +394,7 @@ impl PyPrompts {
             seed: seed.0,
             ranked_on: count("ranked_on", ranked_on)?,
         };
-        self.analysed(py, |progress| resolvent::field::circuit(&self.model, &self.cases, &options, progress))
+        let this = self.without_edits("circuit")?;
+        this.analysed(py, |progress| resolvent::field::circuit(&self.model, &self.cases, &options, progress))
     }
 }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import resolvent
-from resolvent import Model, Observable, Prompts, Source, entropy, logit_diff
+from resolvent import Edit, Model, Observable, Prompts, Source, entropy, logit_diff
 
 PAIRS = [
     {"clean": [7, 3, 21, 9, 30, 2], "corrupted": [7, 3, 8, 9, 30, 2], "observable": "logit(#11) - logit(#4)"},
@@ -99,6 +99,52 @@ def test_results_are_saved_and_read_back(model, tmp_path):
     again = resolvent.Result.load(tmp_path / "x.safetensors")
     np.testing.assert_array_equal(again["fraction"], swept["fraction"])
     assert again.metadata["not_finite.fraction"].endswith("after the end of a shorter prompt")
+
+
+def test_prompts_run_under_edits(model):
+    """All analyses of a set under edits have the numbers of single edited runs, and other numbers than without edits."""
+    vector = np.linspace(-1, 1, model.cfg.d_head, dtype=np.float32)
+    edits = [Edit.ablate("blocks.0.attn.hook_z[1]"), Edit.add("blocks.1.attn.hook_v[0]", -1, vector)]
+    prompts, plain = model.prompts(PAIRS, edits=edits), model.prompts(PAIRS)
+    place, sites = (1, 0), [(0, -1), (2, -1)]
+    of_set = [prompts, plain]
+    swept, sensitive = [each.patch(predictors=["hvp"]) for each in of_set], [each.sensitivity() for each in of_set]
+    runs, transferred = [each.run() for each in of_set], [each.transfer(controls=2) for each in of_set]
+    green, regime = [each.green(place) for each in of_set], [each.regime(sites=sites) for each in of_set]
+    chosen, lens = [each.invert(0.1, sites=sites[:1]) for each in of_set], [each.lens() for each in of_set]
+    flow, attributed = [each.flow() for each in of_set], [each.attribute() for each in of_set]
+    logits, edges = [each.logits() for each in of_set], [each.edges() for each in of_set]
+    for n, pair in enumerate(PAIRS):
+        j, t = Observable(prompts.observables[n]), len(pair["clean"])
+        clean, corrupted = (model.run(pair[which], edits=edits) for which in ["clean", "corrupted"])
+        single = [
+            (swept, "effect", model.patch_sweep(clean, corrupted, j, predictors=["hvp"])),
+            (swept, "predicted", model.patch_sweep(clean, corrupted, j, predictors=["hvp"])),
+            (sensitive, "norm", clean.sensitivity(j)),
+            (transferred, "fraction", clean.transfer(corrupted, j, controls=2)),
+            (green, "norm", clean.green(place)),
+            (regime, "radius", clean.regime(j, sites=sites)),
+            (chosen, "predicted", clean.invert([(j, 0.1)], sites=sites[:1])),
+            (flow, "flow", corrupted.flow(j, donor=clean)),
+            (attributed, "direct", model.attribute(clean, j)),
+            (edges, "first_order", model.edges(clean, corrupted, j)),
+        ]
+        for found, name, alone in single:
+            part = found[0][name][n]
+            part = part[tuple(slice(0, length) for length in alone[name].shape)]
+            np.testing.assert_allclose(part, alone[name], rtol=1e-3, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(logits[0][n], clean.logits[-1], atol=1e-5)
+        np.testing.assert_allclose(runs[0]["logits"][n, 0], clean.logits[-1], atol=1e-5)
+        np.testing.assert_allclose(runs[0]["field"][n, :, :t], clean.field, atol=1e-5)
+    for pair in [swept, sensitive, runs, transferred, green, regime, chosen, lens, flow, attributed, edges]:
+        assert "edits, hash" in pair[0].metadata["edits"] and "edits" not in pair[1].metadata
+    assert not np.allclose(logits[0], logits[1]) and not np.allclose(sensitive[0]["norm.mean"], sensitive[1]["norm.mean"])
+    # A position that a prompt lacks leaves it out, and analyses that take no edits say so.
+    short = model.prompts(PAIRS, edits=Edit.scale("blocks.0.hook_attn_out", 3, 0.5))
+    assert short.names == ["row 0", "row 2"] and short.left_out[0][0] == "short"
+    for refused in [lambda: prompts.reduce(), lambda: prompts.circuit(), lambda: prompts.average(), lambda: prompts.reach()]:
+        with pytest.raises(ValueError, match="takes no edits; make the prompts without `edits`"):
+            refused()
 
 
 def test_rows_that_do_not_fit(model, tmp_path):

@@ -41,8 +41,11 @@ pub fn edges_of_prompts(
 /// Runs the prompts of `count` other pairs, the clean one of each first.
 fn other_pairs(model: &Model, pairs: &[PromptCase], (case, count): (&Case<'_>, usize)) -> Result<Vec<Run>> {
     let others = others(pairs, case.clean.tokens(), (count, 0))?;
-    let both = others.iter().flat_map(|other| [Some(&other.clean), other.corrupted.as_ref()]).flatten();
-    let prompts: Vec<EditedPrompt<'_>> = both.map(|tokens| EditedPrompt { tokens, edits: &[] }).collect();
+    let both = others.iter().flat_map(|other| {
+        let both = [Some(&other.clean), other.corrupted.as_ref()].into_iter().flatten();
+        both.map(|tokens| EditedPrompt { tokens, edits: &other.edits })
+    });
+    let prompts: Vec<EditedPrompt<'_>> = both.collect();
     Ok(model.run_edited(&prompts, &path_sites(model.sizes()))?)
 }
 

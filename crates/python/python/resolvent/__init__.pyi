@@ -214,6 +214,7 @@ class Model:
         tasks: _Names = (),
         limit: Union[_Int, None] = None,
         strict: bool = False,
+        edits: _Edits = (),
     ) -> Prompts: ...
     def scale(
         self,
