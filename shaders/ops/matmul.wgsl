@@ -14,6 +14,8 @@
 //              over the lanes whatever its width, so multiply-adds per load matter: 51 here. k and n in whole vec4, but
 //              not n in part.
 //   tall       the same with 24 rows, 70 multiply-adds per load.
+//   direct     like subgroup, but each invocation reads all 16 rows of x itself: 21 multiply-adds per load. For
+//              software GPUs without subgroups of eight lanes.
 //   wide       like base, with 128 x 128 and 8 x 8: four reads of workgroup memory for 64 multiply-adds, and half as
 //              many reads of x and w. For GPUs with enough registers, and many rows. k and n in whole vec4.
 // F16_WEIGHTS, a variant of each (NAME_f16): w is f16 in pairs, the earlier in the low bits, and every sum is f32. It
@@ -46,8 +48,8 @@
 var<private> acc: Pair;
 var<private> own: vec2<u32>;
 
-#ifdef SUBGROUP
-#import matmul_lanes
+#ifdef OCTET
+#import matmul_octets
 #else
 #ifdef WIDE
 #import matmul_wide

@@ -95,10 +95,12 @@ const ANY: &[Size] = &Size::ALL;
 /// and whose variant the device supports decides; without one, it is `base`. Figures: docs, pages `ops/matmul` and
 /// `ops/attention`.
 #[rustfmt::skip]
-const TABLE: [(On, Family, &[Size], &str); 5] = [
+const TABLE: [(On, Family, &[Size], &str); 6] = [
     // Loads and barriers are slow on a software GPU, registers are not. Measured on llvmpipe.
     ((SOFTWARE, ""), Family::Matmul,     &[Size::Many],            "tall"),
     ((SOFTWARE, ""), Family::Matmul,     &[Size::Few, Size::Some], "subgroup"),
+    // Without subgroups of eight lanes: SwiftShader, and every software GPU in a browser.
+    ((SOFTWARE, ""), Family::Matmul,     ANY,                      "direct"),
     ((SOFTWARE, ""), Family::Attention,  ANY,                      "narrow"),
     // Not measured: f16 inputs are requested only for the sake of matrix units.
     ((GPU, ""),      Family::MatmulF16, ANY,                      "cooperative16"),
