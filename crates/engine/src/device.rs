@@ -1,7 +1,7 @@
 //! Devices: which one, what it can do, and its effects: upload, execute, read.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -11,9 +11,11 @@ use rayon::prelude::*;
 use crate::blocking::block_on;
 use crate::buffer::{Buffer, Storage};
 use crate::cached;
+use crate::collector::Collector;
 use crate::counted;
 use crate::error::{Error, Result};
 use crate::fork::Opener;
+use crate::guard::Guard;
 use crate::info::Info;
 use crate::launch::Launch;
 use crate::lockstep::{self, Comparison};
@@ -58,6 +60,10 @@ struct Inner {
     preferred: OnceLock<Vec<Preference>>,
     cache: Option<PathBuf>,
     compared: Option<lockstep::Log>,
+    /// The test of kernels before their first use.
+    guard: OnceLock<Guard>,
+    /// Of a device that takes inputs of tests from work on the host: what it behaves like, and where the inputs go.
+    collecting: Option<(Info, Arc<Collector>)>,
     /// Floating-point operations of all that was submitted.
     segments: AtomicU64,
     waits: AtomicU64,
@@ -120,7 +126,17 @@ impl Device {
         Ok(Self::new(executor, options))
     }
 
+    /// Returns a device that behaves like a GPU, runs all work on the host, and collects inputs of kernels.
+    pub(crate) fn collecting(options: &Options, like: Info, collector: Arc<Collector>) -> Self {
+        let host = Executor::Host(host::Host::new(options));
+        Self::with(host, options, Some((like, collector)))
+    }
+
     fn new(executor: Executor, options: &Options) -> Self {
+        Self::with(executor, options, None)
+    }
+
+    fn with(executor: Executor, options: &Options, collecting: Option<(Info, Arc<Collector>)>) -> Self {
         Self(Arc::new(Inner {
             executor,
             opener: Opener::this(),
@@ -131,6 +147,8 @@ impl Device {
             preferred: OnceLock::new(),
             cache: options.cache_folder().map(ToOwned::to_owned),
             compared: options.compare.then(lockstep::Log::default),
+            guard: OnceLock::new(),
+            collecting,
             segments: AtomicU64::new(0),
             waits: AtomicU64::new(0),
         }))
@@ -166,10 +184,26 @@ impl Device {
 
     /// Name, driver and abilities.
     pub fn info(&self) -> &Info {
-        match &self.0.executor {
-            Executor::Gpu(gpu) => gpu.info(),
-            Executor::Host(host) => host.info(),
+        match (&self.0.executor, &self.0.collecting) {
+            (_, Some((like, _))) => like,
+            (Executor::Gpu(gpu), _) => gpu.info(),
+            (Executor::Host(host), _) => host.info(),
         }
+    }
+
+    /// Tests kernels before their first use, if the device is a GPU without another guard.
+    pub(crate) fn guard(&self, guard: Guard) {
+        let _first = self.0.guard.set(guard);
+    }
+
+    /// Returns the error of the first kernel that failed its test: see [`Self::test_kernels`].
+    pub fn failed_test(&self) -> Option<Error> {
+        self.0.guard.get().and_then(Guard::failed).cloned()
+    }
+
+    /// Returns the folder of files for later processes.
+    pub(crate) fn cache(&self) -> Option<&Path> {
+        self.0.cache.as_deref()
     }
 
     /// Memory that the intermediate values of one batch may take, in bytes.
@@ -285,11 +319,22 @@ impl Device {
     pub(crate) fn execute(&self, launches: Vec<Launch>, work: Work) -> Result<()> {
         counted::add(work);
         let segments = match self.usable()? {
-            Executor::Gpu(gpu) => match &self.0.compared {
-                Some(log) => lockstep::submit(gpu, launches, log)?,
-                None => gpu.submit(launches)?,
-            },
-            Executor::Host(host) => host.submit(launches).map(|()| 1)?,
+            Executor::Gpu(gpu) => {
+                if let Some(guard) = self.0.guard.get() {
+                    guard.check(gpu, &launches)?;
+                }
+                match &self.0.compared {
+                    Some(log) => lockstep::submit(gpu, launches, log)?,
+                    None => gpu.submit(launches)?,
+                }
+            }
+            Executor::Host(host) => {
+                match &self.0.collecting {
+                    Some((_, collector)) => collector.submit(host, launches)?,
+                    None => host.submit(launches)?,
+                }
+                1
+            }
         };
         self.0.segments.fetch_add(segments, Ordering::Relaxed);
         Ok(())

@@ -94,6 +94,14 @@ pub enum Error {
         /// The driver's message, with shader lines as file:line where there are any.
         reason: String,
     },
+    /// A kernel computes something else than its host body, or the driver refuses it.
+    #[error("{device} fails its self-test ({found}); update its driver, or use `--device host`")]
+    WrongKernel {
+        /// Adapter and driver.
+        device: String,
+        /// The kernel, and what its test found.
+        found: String,
+    },
     /// The device is gone (driver reset, watchdog, unplugged).
     #[error("device lost: {reason}; run again, with `--device host` if it happens twice")]
     DeviceLost {

@@ -1,5 +1,7 @@
 //! Launches: one dispatch of one kernel, checked against its shader.
 
+use std::fmt;
+
 use bytemuck::NoUninit;
 use resolvent_shaders::{Access, Binding};
 
@@ -12,6 +14,36 @@ use crate::work::Work;
 
 /// WebGPU's smallest guaranteed limit on workgroups along one dimension.
 pub const MAX_GROUPS: u32 = 65_535;
+
+/// What a launch compiles to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) kernel: &'static str,
+    pub(crate) variant: &'static str,
+    constants: Vec<(&'static str, u64)>,
+}
+
+impl Key {
+    /// Returns what a kernel's variant compiles to with default constants.
+    pub(crate) fn new(kernel: &'static str, variant: &'static str) -> Self {
+        Self { kernel, variant, constants: Vec::new() }
+    }
+
+    /// Returns the values of `override` constants.
+    pub(crate) fn constants(&self) -> Constants {
+        let pairs: Vec<(&'static str, f64)> =
+            self.constants.iter().map(|&(name, bits)| (name, f64::from_bits(bits))).collect();
+        Constants::new(&pairs)
+    }
+}
+
+impl fmt::Display for Key {
+    /// Writes kernel, variant and constants, such as `gelu.jvp base EXACT=1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kernel, self.variant)?;
+        self.constants.iter().try_for_each(|&(name, bits)| write!(f, " {name}={}", f64::from_bits(bits)))
+    }
+}
 
 /// One dispatch of one kernel.
 #[derive(Debug)]
@@ -128,6 +160,11 @@ impl Launch {
 }
 
 impl Launch {
+    /// Returns what it compiles to.
+    pub(crate) fn key(&self) -> Key {
+        Key { kernel: self.kernel.name(), variant: self.variant, constants: self.constants.key() }
+    }
+
     /// Returns the profile's sample of the launch, which took `seconds`.
     pub(crate) fn sample(&self, seconds: f64) -> Sample {
         let bindings = self.kernel.shader.bindings.iter().zip(&self.bindings);

@@ -48,20 +48,22 @@ pub(crate) fn submit(gpu: &Gpu, launches: Vec<Launch>, log: &Log) -> Result<u64>
         let shape = launch.sample(0.0).shape;
         gpu.submit(vec![launch])?;
         let (kernel, variant) = (before.kernel.name(), before.variant);
-        let error = before.compare(gpu)?;
-        log.lock().push(Comparison { kernel, variant, shape, error });
+        for error in compare(gpu, vec![before])? {
+            log.lock().push(Comparison { kernel, variant, shape: shape.clone(), error });
+        }
     }
     Ok(count)
 }
 
 /// What a launch reads, and what it is to write.
-struct Inputs {
-    kernel: &'static Kernel,
-    variant: &'static str,
-    params: Vec<u8>,
-    constants: Constants,
-    bindings: Vec<Tensor>,
-    words: Vec<Vec<f32>>,
+pub(crate) struct Inputs {
+    pub(crate) kernel: &'static Kernel,
+    pub(crate) variant: &'static str,
+    pub(crate) params: Vec<u8>,
+    pub(crate) constants: Constants,
+    pub(crate) bindings: Vec<Tensor>,
+    /// The words of each binding.
+    pub(crate) words: Vec<Vec<f32>>,
 }
 
 impl Inputs {
@@ -79,8 +81,8 @@ impl Inputs {
         Ok(Self { kernel: launch.kernel, variant: launch.variant, params, constants, bindings, words })
     }
 
-    /// Runs the host body, and compares what it writes with what the device has written.
-    fn compare(mut self, gpu: &Gpu) -> Result<f64> {
+    /// Runs the host body. Returns the tensors that the launch writes, each with what the host body writes.
+    fn on_host(mut self) -> Vec<(Tensor, Vec<f32>)> {
         let access = self.kernel.shader.bindings.iter().map(|binding| binding.access);
         let (mut reads, mut writes) = (Vec::new(), Vec::new());
         for (access, words) in access.clone().zip(&mut self.words) {
@@ -90,14 +92,22 @@ impl Inputs {
             }
         }
         (self.kernel.host)(Bound { params: &self.params, constants: &self.constants, reads, writes });
-        let pairs = access.zip(self.bindings.iter().zip(&self.words));
-        let (written, host): (Vec<Tensor>, Vec<&Vec<f32>>) = pairs
-            .filter(|(access, _)| *access == Access::ReadWrite)
-            .map(|(_, (tensor, words))| (tensor.clone(), words))
-            .unzip();
-        let ours = words(gpu, &written)?;
-        Ok(ours.iter().zip(host).map(|(ours, host)| difference(ours, host)).fold(0.0, f64::max))
+        let pairs = access.zip(self.bindings.into_iter().zip(self.words));
+        pairs.filter(|(access, _)| *access == Access::ReadWrite).map(|(_, pair)| pair).collect()
     }
+}
+
+/// Compares what a GPU has written in launches with what their host bodies write, with one read. Returns the largest
+/// difference of each launch.
+pub(crate) fn compare(gpu: &Gpu, all: Vec<Inputs>) -> Result<Vec<f64>> {
+    let expected: Vec<Vec<(Tensor, Vec<f32>)>> = all.into_iter().map(Inputs::on_host).collect();
+    let written: Vec<Tensor> = expected.iter().flatten().map(|(tensor, _)| tensor.clone()).collect();
+    let mut ours = words(gpu, &written)?.into_iter();
+    let errors = expected.iter().map(|launch| {
+        let pairs = launch.iter().zip(ours.by_ref());
+        pairs.map(|((_, host), ours)| difference(&ours, host)).fold(0.0, f64::max)
+    });
+    Ok(errors.collect())
 }
 
 /// Reads the tensors that have memory.

@@ -50,7 +50,7 @@ pub struct LeftOut {
 pub const NOT_LAUNCHED: &str = "no model of the check launches it";
 
 /// Variants that exist because all kernels of a shader have the same, and that nothing launches.
-const UNUSED: [(&str, &str, &str); 1] =
+pub(crate) const UNUSED: [(&str, &str, &str); 1] =
     [("unembed.vjp_sum", "base_f16", "it reads no weights, so `base` is launched for all of them")];
 
 /// Every variant of every kernel.
@@ -164,7 +164,7 @@ fn gpt2(device: &Device, n_embd: usize) -> Result<Model, Fault> {
     Ok(Model::random(device, config, RandomWeights::new(2).with_std(0.2))?)
 }
 
-fn random(device: &Device, config: &str) -> Result<Model, Fault> {
+pub(crate) fn random(device: &Device, config: &str) -> Result<Model, Fault> {
     Ok(Model::random(device, Architecture::from_json(config)?, RandomWeights::new(3).with_std(0.2))?)
 }
 
@@ -173,7 +173,7 @@ const TOKENS: [u32; 7] = [3, 20, 37, 4, 21, 38, 5];
 const LAST: usize = TOKENS.len() - 1;
 
 /// The forward pass, two logits, a distribution, and derivatives of both orders.
-fn derivatives(model: &Model) -> Result<(), Fault> {
+pub(crate) fn derivatives(model: &Model) -> Result<(), Fault> {
     let run = model.run(&TOKENS, &[])?;
     let linear = run.linearize(Mode::Exact);
     let j = Observable::logit_diff(3, 4, LAST);
@@ -193,7 +193,7 @@ fn sources(model: &Model) -> [[Source; 1]; 3] {
 
 /// Also edits, observables that read the distribution of the next token, and outputs that are usually fused into
 /// others.
-fn everything(model: &Model) -> Result<(), Fault> {
+pub(crate) fn everything(model: &Model) -> Result<(), Fault> {
     derivatives(model)?;
     let blocks = 0..model.sizes().layers;
     let sites = blocks.flat_map(|l| [Site::AttnOut(l), Site::MlpOut(l), Site::MlpPre(l), Site::MlpPost(l)]).collect();
@@ -224,7 +224,7 @@ fn everything(model: &Model) -> Result<(), Fault> {
 }
 
 /// The kernels that measure rates, over a length that fills no workgroup.
-fn peaks(device: &Device) -> Result<(), Fault> {
+pub(crate) fn peaks(device: &Device) -> Result<(), Fault> {
     let x = device.upload("x", &[("n", 260)], &[0.5f32; 260])?;
     let mut rec = device.record();
     peak::fma(&mut rec, &x, 1)?;

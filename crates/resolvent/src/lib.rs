@@ -29,6 +29,7 @@
 
 pub mod bench;
 pub mod doctor;
+mod first_use;
 pub mod kernel_check;
 mod open;
 

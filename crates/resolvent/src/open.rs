@@ -8,6 +8,8 @@ use resolvent_field::{adjoint, norm};
 use resolvent_model::{Config, Mode, Model, Observable, RandomWeights, gaussian, tiny};
 use resolvent_ops::tuning;
 
+use crate::first_use::{first_pass, guard};
+
 /// The results of the self-test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SelfTest {
@@ -96,25 +98,31 @@ impl From<resolvent_engine::Error> for Fault {
     }
 }
 
-/// Opens a device. A GPU must first pass the self-test, once for each adapter and driver.
+/// Opens a device. Each kernel of a GPU is tested before its first use, once for each adapter and driver: here those of a
+/// prompt's run, and all others when work needs them ([`Device::test_kernels`]).
 ///
-/// If `auto` selects a GPU that fails the self-test, the host executor is opened instead, with a warning.
+/// If `auto` selects a GPU that fails its test here, the host executor is opened instead, with a warning.
 ///
-/// The outcome and the compiled kernels are cached in the user's cache folder. [`Options::cache`] selects another
+/// What was tested and the compiled kernels are cached in the user's cache folder. [`Options::cache`] selects another
 /// folder, or no cache by an empty path.
 ///
 /// # Errors
-/// There is no such device; or the device was not selected by `auto`, and fails its self-test.
+/// There is no such device; or the device was not selected by `auto`, and fails its test. Work with a kernel that fails
+/// its test later returns the engine's [`WrongKernel`](resolvent_engine::Error::WrongKernel).
 pub fn open(options: &Options) -> Result<Device, Fault> {
     let options = &with_cache(options);
     let device = open_tuned(options)?;
-    // A device that selects other variants must pass the self-test again.
-    let variants = tuning::describe(&device);
-    if device.info().is_host() || passed_before(&device, &variants) {
+    if device.info().is_host() {
         return Ok(device);
     }
-    match self_test(&device) {
-        Ok(_) => {
+    guard(&device);
+    // A device that selects other variants must be tested again.
+    let variants = tuning::describe(&device);
+    if passed_before(&device, &variants) {
+        return Ok(device);
+    }
+    match first_test(&device) {
+        Ok(()) => {
             device.keep(PASSED, variants.as_bytes());
             Ok(device)
         }
@@ -124,6 +132,33 @@ pub fn open(options: &Options) -> Result<Device, Fault> {
         }
         Err(fault) => Err(fault),
     }
+}
+
+/// Tokens of the first test. Prompts of up to 16 tokens use the same variants.
+const SHORT: usize = 8;
+
+/// Runs a short prompt on a small random model, and compares its field with the host's. The guard of the device tests the
+/// kernels.
+fn first_test(device: &Device) -> Result<(), Fault> {
+    let fault = |found: String| Fault::Driver { device: device.info().to_string(), found };
+    let ours = first_pass(device, SHORT).map_err(|error| match device.failed_test() {
+        Some(error) => Fault::Engine(error),
+        None => fault(error.to_string()),
+    })?;
+    let host = first_pass(&like(device)?, SHORT).map_err(|error| fault(error.to_string()))?;
+    let error = relative(&ours, &host);
+    let bound = if device.f16_inputs() { ROUNDING_BOUND } else { BOUND };
+    // Written so that a NaN fails.
+    match error <= bound {
+        true => Ok(()),
+        false => Err(fault(format!("a field differs from the host's by {error:.1e}, at most {bound:.1e}"))),
+    }
+}
+
+/// Opens a host executor that treats weights and inputs as `device` does.
+fn like(device: &Device) -> resolvent_engine::Result<Device> {
+    let (f16_weights, f16_inputs) = (device.f16_weights(), device.f16_inputs());
+    Device::open(&Options { f16_weights, f16_inputs, ..Options::new(Choice::Host) })
 }
 
 /// Returns whether an earlier process has passed the self-test of this adapter and driver with these variants.
@@ -166,9 +201,7 @@ fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> 
 pub fn self_test(device: &Device) -> Result<SelfTest, Fault> {
     let fault = |found: String| Fault::Driver { device: device.info().to_string(), found };
     let ours = measure(device).map_err(|e| fault(e.to_string()))?;
-    let (f16_weights, f16_inputs) = (device.f16_weights(), device.f16_inputs());
-    let like = Options { f16_weights, f16_inputs, ..Options::new(Choice::Host) };
-    let host = measure(&Device::open(&like)?).map_err(|e| fault(e.to_string()))?;
+    let host = measure(&like(device)?).map_err(|e| fault(e.to_string()))?;
     let test = SelfTest {
         field: relative(&ours.field, &host.field),
         sensitivity: relative(&ours.sensitivity, &host.sensitivity),

@@ -36,7 +36,7 @@ let open = null;
 let own = null;
 // The device that the engine has open, as it was chosen.
 let device = null;
-// Why a GPU was lost, until it is tried again. The host executor takes its place.
+// Why a GPU was lost or refused, until it is tried again. The host executor takes its place.
 let fallen = "";
 
 // ---- the engine -----------------------------------------------------------------------------------------------------
@@ -65,9 +65,11 @@ function start() {
       return reject?.(new Error(message));
     }
     if (data.lost) {
-      // A GPU that is lost has lost the model too. Another worker has neither.
+      // A GPU that is lost has lost the model too, and one that computes wrongly is not used. Another worker has neither.
+      const isWrong = data.error.includes("fails its self-test");
       const reason = data.error.replace(/^device lost: /, "").replace(/[.\s]*;[^;]*$/, "");
-      const message = `the GPU is lost (${reason}); the page goes on with the host executor, and Compute tries the GPU again`;
+      const what = isWrong ? `the GPU computes wrongly (${reason})` : `the GPU is lost (${reason})`;
+      const message = `${what}; the page goes on with the host executor, and Compute tries the GPU again`;
       restart(message);
       fallen = message;
       return reject?.(new Error(message));
@@ -112,7 +114,7 @@ async function prepared() {
   device = wanted;
   open = null;
   const host = "host executor (WebAssembly), one thread of this browser";
-  const gpu = `WebGPU: ${adapter || about.name}; passed its self-test in ${seconds.toFixed(1)} s`;
+  const gpu = `WebGPU: ${adapter || about.name}; opened and tested in ${seconds.toFixed(1)} s`;
   $("#runs-on").textContent = about.host ? [host, reason, fallen].filter(Boolean).join("; ") : gpu;
 }
 

@@ -93,7 +93,7 @@ function passedOver(found) {
 }
 
 const work = {
-  // Opens the engine's device. A GPU passes the self-test first.
+  // Opens the engine's device. Each kernel of a GPU is tested before its first use, the first ones here.
   async device({ device }) {
     const reason = withoutGpu();
     if (reason && device === "gpu") throw new Error(`${reason}; choose another device`);
@@ -133,7 +133,8 @@ const work = {
   },
 };
 
-// Says that the GPU is lost, if that is why work failed. The browser reports the loss a little later than the failure.
+// Says that the GPU is lost or computes wrongly, if that is why work failed. The browser reports a loss a little later than
+// the failure.
 async function lost() {
   await new Promise((later) => setTimeout(later, 100));
   return engine?.lost();

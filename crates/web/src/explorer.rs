@@ -52,8 +52,8 @@ impl Explorer {
         Self { device: Device::host(), model: None, files: Files::default() }
     }
 
-    /// Opens another device, by the names of the command line's `--device`. A GPU must pass its self-test first; `auto`
-    /// selects one if there is one. The model that was open is closed, unless there is an error.
+    /// Opens another device, by the names of the command line's `--device`. A GPU must pass its first test; `auto` selects
+    /// one if there is one. The model that was open is closed, unless there is an error.
     ///
     /// Returns the device's `name`, and whether it is the `host` executor, as JSON.
     ///
@@ -67,10 +67,10 @@ impl Explorer {
         Ok(json!({ "name": info.name, "host": info.is_host() }).to_string())
     }
 
-    /// Returns the message of a GPU that is lost: its driver was reset, or its browser has closed it. `None` while it
-    /// works.
+    /// Returns the message of a GPU that cannot be used any more: its driver was reset, its browser has closed it, or a
+    /// kernel has failed its test. `None` while it works.
     pub fn lost(&self) -> Option<String> {
-        self.device.lost().map(|error| error.to_string())
+        self.device.lost().or_else(|| self.device.failed_test()).map(|error| error.to_string())
     }
 
     /// Compares every kernel of the GPU with its host body: see [`check_kernels`]. `report` receives the name of each

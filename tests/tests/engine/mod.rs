@@ -2,6 +2,7 @@ mod cached;
 mod choice;
 mod compared;
 mod errors;
+mod first_use;
 mod futures;
 mod located;
 mod memory;

@@ -5,6 +5,7 @@ mod costs;
 mod edited;
 mod ensemble;
 mod f16;
+mod first_use;
 mod generate;
 mod goldens;
 mod gpt2_shape;

@@ -11,14 +11,7 @@ use super::cache::Cache;
 use super::fault;
 use crate::blocking::block_on;
 use crate::error::{Error, Result};
-use crate::launch::Launch;
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    kernel: &'static str,
-    variant: &'static str,
-    constants: Vec<(&'static str, u64)>,
-}
+use crate::launch::{Key, Launch};
 
 /// A compiled kernel with the layout of its one bind group.
 pub(super) struct Pipeline {
@@ -38,13 +31,6 @@ pub(super) struct Pipelines {
     compiled: RwLock<HashMap<Key, Arc<Pipeline>>>,
 }
 
-impl Key {
-    fn of(launch: &Launch) -> Self {
-        let kernel = launch.kernel.name();
-        Self { kernel, variant: launch.variant, constants: launch.constants.key() }
-    }
-}
-
 impl Pipelines {
     pub(super) fn new(cache: Option<Cache>) -> Self {
         Self { cache, modules: Mutex::default(), compiled: RwLock::default() }
@@ -58,7 +44,7 @@ impl Pipelines {
         {
             let compiled = self.compiled.read().unwrap_or_else(PoisonError::into_inner);
             for launch in launches {
-                let key = Key::of(launch);
+                let key = launch.key();
                 if !compiled.contains_key(&key) {
                     missing.entry(key).or_insert(launch);
                 }
@@ -77,7 +63,7 @@ impl Pipelines {
 
     /// The pipeline of `launch`, compiled on first use.
     pub(super) fn get(&self, device: &wgpu::Device, launch: &Launch) -> Result<Arc<Pipeline>> {
-        let (kernel, key) = (launch.kernel.name(), Key::of(launch));
+        let (kernel, key) = (launch.kernel.name(), launch.key());
         let cached = self.compiled.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(found) = cached {
             return Ok(found);
