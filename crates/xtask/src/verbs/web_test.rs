@@ -4,7 +4,7 @@ use crate::{Verb, process::Result};
 
 pub(crate) const VERB: Verb = Verb {
     name: "web-test",
-    summary: "build target/web, use it in a headless browser, and compare its numbers with the command line's [STEP ...]",
+    summary: "build target/web, use it in a headless browser, and compare its numbers with the command line's [STEP ... | --short]",
     takes_arguments: true,
     run: test,
 };

@@ -26,14 +26,9 @@ pub(super) struct Browser {
 }
 
 impl Browser {
-    /// Opens a headless browser. Both programs are installed if they are missing and this runs as root on Debian.
+    /// Opens a headless browser.
     pub(super) fn open() -> Result<Self> {
-        let found = || BROWSERS.into_iter().find(|name| is_installed(name)).filter(|_| is_installed(DRIVER));
-        if found().is_none() {
-            let missing = Err(format!("{} and {DRIVER} are needed: install them", BROWSERS[0]));
-            apt_install("a browser and its driver", &["chromium", "chromium-driver"]).unwrap_or(missing)?;
-        }
-        let program = found().ok_or("the browser that was installed does not start")?;
+        let program = installed()?;
         // The driver takes no port 0. Another process could take this one in between; then the driver fails to start.
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
         let port = free.map_err(|e| format!("no free port: {e}"))?.port();
@@ -179,6 +174,16 @@ impl Drop for Browser {
         let _ended = self.driver.kill();
         let _waited = self.driver.wait();
     }
+}
+
+/// Returns the browser's name. Browser and driver are installed if they are missing and this runs as root on Debian.
+pub(super) fn installed() -> Result<&'static str> {
+    let found = || BROWSERS.into_iter().find(|name| is_installed(name)).filter(|_| is_installed(DRIVER));
+    if found().is_none() {
+        let missing = Err(format!("{} and {DRIVER} are needed: install them", BROWSERS[0]));
+        apt_install("a browser and its driver", &["chromium", "chromium-driver"]).unwrap_or(missing)?;
+    }
+    found().ok_or_else(|| "the browser that was installed does not start".to_owned())
 }
 
 /// Returns the path of a program that is found by its name.

@@ -34,6 +34,14 @@ const MODELS: [&str; 3] = ["atlas-nano", "atlas-micro", "atlas-small"];
 /// The module for browsers, before wasm-bindgen.
 const MODULE: &str = "target/web-build/wasm32-unknown-unknown/web/resolvent_web.wasm";
 
+/// Installs what building and testing the page needs, if it is missing.
+#[cfg(feature = "browser")]
+fn available() -> Result {
+    module::build()?;
+    bindgen::installed()?;
+    browser::installed().map(drop)
+}
+
 /// Builds the page into `target/web`, and returns that folder.
 pub(crate) fn build() -> Result<PathBuf> {
     let mut module = module::build()?;

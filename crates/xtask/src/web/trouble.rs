@@ -219,13 +219,32 @@ impl Page {
         self.compare_all(&ALL)
     }
 
-    /// A driver that computes square roots wrongly is refused by the self-test.
+    /// Opens the page on a GPU whose driver compiles other kernels than those of the page.
+    fn miscompiled(&self, name: &str, code: &str) -> Result {
+        let broken = format!(
+            "const whole = GPUDevice.prototype.createShaderModule;
+            GPUDevice.prototype.createShaderModule = function (text) {{
+              return whole.call(this, {{ ...text, code: {code} }});
+            }};\n"
+        );
+        self.altered(name, "device=gpu", |worker| broken.clone() + &worker)
+    }
+
+    /// A driver that computes square roots wrongly is refused before it gives a number.
     pub(super) fn broken_driver(&self) -> Result {
-        let broken = "const whole = GPUDevice.prototype.createShaderModule;
-            GPUDevice.prototype.createShaderModule = function (text) {
-              return whole.call(this, { ...text, code: text.code.replaceAll('sqrt(', '0.999 * sqrt(') });
-            };\n";
-        self.altered("broken", "device=gpu", |worker| broken.to_owned() + &worker)?;
-        self.refuses("a broken driver", &["fails its self-test", "update its driver"])
+        self.miscompiled("broken", "text.code.replaceAll('sqrt(', '0.999 * sqrt(')")?;
+        self.refuses("a broken driver", &["fails its self-test (layer_norm.primal", "update its driver"])?;
+        self.is("Object.keys(explorer.answers()).length === 0")
+    }
+
+    /// A kernel that is wrong, and that only a later analysis uses, is refused there. Nothing shows one of its numbers.
+    pub(super) fn broken_later(&self) -> Result {
+        let code =
+            "text.label === 'attention_second' ? text.code.replaceAll('* p.scale', '* (0.999 * p.scale)') : text.code";
+        self.miscompiled("broken-later", code)?;
+        let said = ["the GPU computes wrongly (", "attention_second.jet", "goes on with the host executor"];
+        self.refuses("a kernel that is wrong", &said)?;
+        self.is("document.querySelector('#runs-on').textContent.startsWith('host executor')")?;
+        self.compare_all(&["patch", "sensitivity"])
     }
 }
