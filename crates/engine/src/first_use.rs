@@ -30,8 +30,8 @@ pub struct KernelTests {
 }
 
 impl KernelTests {
-    /// Returns the tests of `kernels`, each by its name and that of its variant, for a device that is `like` this one. It
-    /// shows which kernels some work gives inputs to, without a GPU.
+    /// Returns the tests of `kernels`, each by its name and that of its variant, for a device that is `like` this one.
+    /// It shows which kernels some work gives inputs to, without a GPU.
     pub fn new(like: Info, options: &Options, kernels: &[(&'static str, &'static str)]) -> Self {
         let wanted = kernels.iter().map(|&(kernel, variant)| Key::new(kernel, variant)).collect();
         let options = Options { choice: Choice::Host, poison: true, ..options.clone() };
@@ -54,11 +54,11 @@ impl KernelTests {
 // This is here and not with the device, so that `device.rs` does not import this file, which imports it.
 impl Device {
     /// Lets each kernel of a GPU be tested before its first use, against its host body. `work` runs work on devices of
-    /// [`KernelTests::device`], until nothing is missing. The largest difference may be `bound`, relative to the largest
-    /// element of an output. A second call has no effect, nor has one for the host executor.
+    /// [`KernelTests::device`], until nothing is missing. The largest difference may be `bound`, relative to the
+    /// largest element of an output. A second call has no effect, nor has one for the host executor.
     ///
-    /// A submission whose kernels fail their test returns [`Error::WrongKernel`], and does not run. With a cache folder,
-    /// later processes use the kernels that were tested without another test.
+    /// A submission whose kernels fail their test returns [`Error::WrongKernel`], and does not run. With a cache
+    /// folder, later processes use the kernels that were tested without another test.
     pub fn test_kernels(&self, bound: f64, work: impl Fn(&KernelTests) -> Result<(), String> + Send + Sync + 'static) {
         let info = self.info().clone();
         let options = Options {

@@ -27,8 +27,8 @@ impl Guard {
         self.failed.get()
     }
 
-    /// Tests the kernels of `launches` that were not tested yet. Two threads may test one kernel at the same time: no lock
-    /// is taken meanwhile, since a thread of a pool that waits may start other work.
+    /// Tests the kernels of `launches` that were not tested yet. Two threads may test one kernel at the same time: no
+    /// lock is taken meanwhile, since a thread of a pool that waits may start other work.
     pub(crate) fn check(&self, gpu: &Gpu, launches: &[Launch]) -> Result<()> {
         let mut new: Vec<Key> = Vec::new();
         {

@@ -5,8 +5,8 @@ use resolvent_field::adjoint;
 use resolvent_model::{Config, Mode, Model, Observable, RandomWeights, Run, Site, Source, gaussian, tiny};
 use resolvent_ops::tuning::Family;
 
+use crate::fault::{BOUND, Fault};
 use crate::kernel_check::{derivatives, everything, peaks, random};
-use crate::open::{BOUND, Fault};
 
 /// Tests kernels of `device` before their first use, from now on.
 pub(crate) fn guard(device: &Device) {
@@ -30,8 +30,8 @@ const WORK: [Work; 7] = [
 /// Number of tokens that fill more than one tile of attention and of products.
 const LONG: usize = 70;
 
-/// Runs work on devices that collect what `tests` lacks, until it lacks nothing. Each family of variants is requested by
-/// its name, because small models would not select all of them.
+/// Runs work on devices that collect what `tests` lacks, until it lacks nothing. Each family of variants is requested
+/// by its name, because small models would not select all of them.
 fn launch(tests: &KernelTests) -> Result<(), Fault> {
     let wanted = tests.missing();
     let variants = Family::ALL.map(|family| (family, variants(family, &wanted)));
@@ -74,8 +74,8 @@ fn short(variant: &str) -> &str {
     name.strip_suffix("_f16").unwrap_or(name)
 }
 
-/// A model of GPT-2's form. Its sizes fill no tile. They are whole `vec4`, as in all trained models, or the multiples of
-/// eight that f16 weights need.
+/// A model of GPT-2's form. Its sizes fill no tile. They are whole `vec4`, as in all trained models, or the multiples
+/// of eight that f16 weights need.
 fn small(device: &Device) -> Result<Model, Fault> {
     let n_embd = if device.f16_weights() { 72 } else { 84 };
     let config = Config { n_embd, n_head: 3, n_positions: 80, ..tiny() };

@@ -11,7 +11,7 @@ use resolvent_ops::tuning::Family;
 use resolvent_ops::{kernels, peak};
 use serde_json::{Value, json};
 
-use crate::open::{BOUND, Fault};
+use crate::fault::{BOUND, Fault};
 
 /// A variant of a kernel, compared with its host body.
 #[derive(Clone, Debug, PartialEq)]

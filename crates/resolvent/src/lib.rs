@@ -29,11 +29,13 @@
 
 pub mod bench;
 pub mod doctor;
+mod fault;
 mod first_use;
 pub mod kernel_check;
 mod open;
 
-pub use open::{Fault, SelfTest, open, self_test};
+pub use fault::Fault;
+pub use open::{SelfTest, open, self_test};
 pub use resolvent_engine as engine;
 pub use resolvent_field as field;
 pub use resolvent_field::{

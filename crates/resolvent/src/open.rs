@@ -8,6 +8,7 @@ use resolvent_field::{adjoint, norm};
 use resolvent_model::{Config, Mode, Model, Observable, RandomWeights, gaussian, tiny};
 use resolvent_ops::tuning;
 
+use crate::fault::{BOUND, Fault};
 use crate::first_use::{first_pass, guard};
 
 /// The results of the self-test.
@@ -34,13 +35,7 @@ impl SelfTest {
     }
 }
 
-/// The largest relative difference with which the self-test passes.
-///
-/// Two f32 executors that sum in different orders differ by a few times 1e-7 on a model of this size. A broken kernel
-/// is off by far more than this bound.
-pub(crate) const BOUND: f64 = 2e-5;
-
-/// The same bound if [inputs are rounded](Options::f16_inputs), except for the adjoint identity, which rounds nothing.
+/// The bound if [inputs are rounded](Options::f16_inputs), except for the adjoint identity, which rounds nothing.
 ///
 /// A difference of 1e-7 near the midpoint of two f16 values becomes one of 1e-3 after rounding, and the following
 /// blocks spread it. Two executors that both round correctly have differed by 2.4e-4.
@@ -49,57 +44,8 @@ const ROUNDING_BOUND: f64 = 2e-3;
 /// Name of the cache entry of an adapter that passed the self-test.
 const PASSED: &str = "self-test";
 
-/// The reason why a device cannot be opened, or not timed.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Fault {
-    /// The engine cannot open the device.
-    Engine(resolvent_engine::Error),
-    /// The driver computes wrong results, or fails to compute.
-    Driver {
-        /// Adapter and driver.
-        device: String,
-        /// What the self-test found.
-        found: String,
-    },
-    /// The analysis to be timed fails.
-    Analysis(resolvent_field::Error),
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Engine(e) => e.fmt(f),
-            Self::Analysis(e) => e.fmt(f),
-            Self::Driver { device, found } => {
-                write!(f, "{device} fails its self-test ({found}); update its driver, or use `--device host`")
-            }
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl From<resolvent_field::Error> for Fault {
-    fn from(error: resolvent_field::Error) -> Self {
-        Self::Analysis(error)
-    }
-}
-
-impl From<resolvent_model::Error> for Fault {
-    fn from(error: resolvent_model::Error) -> Self {
-        Self::Analysis(error.into())
-    }
-}
-
-impl From<resolvent_engine::Error> for Fault {
-    fn from(error: resolvent_engine::Error) -> Self {
-        Self::Engine(error)
-    }
-}
-
-/// Opens a device. Each kernel of a GPU is tested before its first use, once for each adapter and driver: here those of a
-/// prompt's run, and all others when work needs them ([`Device::test_kernels`]).
+/// Opens a device. Each kernel of a GPU is tested before its first use, once for each adapter and driver: here those of
+/// a prompt's run, and all others when work needs them ([`Device::test_kernels`]).
 ///
 /// If `auto` selects a GPU that fails its test here, the host executor is opened instead, with a warning.
 ///
@@ -137,8 +83,8 @@ pub fn open(options: &Options) -> Result<Device, Fault> {
 /// Tokens of the first test. Prompts of up to 16 tokens use the same variants.
 const SHORT: usize = 8;
 
-/// Runs a short prompt on a small random model, and compares its field with the host's. The guard of the device tests the
-/// kernels.
+/// Runs a short prompt on a small random model, and compares its field with the host's. The guard of the device tests
+/// the kernels.
 fn first_test(device: &Device) -> Result<(), Fault> {
     let fault = |found: String| Fault::Driver { device: device.info().to_string(), found };
     let ours = first_pass(device, SHORT).map_err(|error| match device.failed_test() {

@@ -52,8 +52,8 @@ impl Explorer {
         Self { device: Device::host(), model: None, files: Files::default() }
     }
 
-    /// Opens another device, by the names of the command line's `--device`. A GPU must pass its first test; `auto` selects
-    /// one if there is one. The model that was open is closed, unless there is an error.
+    /// Opens another device, by the names of the command line's `--device`. A GPU must pass its first test; `auto`
+    /// selects one if there is one. The model that was open is closed, unless there is an error.
     ///
     /// Returns the device's `name`, and whether it is the `host` executor, as JSON.
     ///

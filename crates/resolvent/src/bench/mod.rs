@@ -30,7 +30,8 @@ pub use peaks::Peaks;
 pub use scaling::{Scaling, ScalingCurve, ScalingPoint, scaling};
 pub use tune::{Tuned, Tuning, VariantTime, tune};
 
-use crate::open::{Fault, open, open_tuned, with_cache};
+use crate::fault::Fault;
+use crate::open::{open, open_tuned, with_cache};
 
 /// Version of the JSON format.
 const SCHEMA: u64 = 1;

@@ -6,7 +6,7 @@ use resolvent_model::{Edit, Mode, Model, Observable, Site, Source, gaussian};
 use web_time::Instant;
 
 use super::BenchOptions;
-use crate::open::Fault;
+use crate::fault::Fault;
 
 /// A timed analysis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

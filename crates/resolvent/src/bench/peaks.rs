@@ -4,7 +4,7 @@ use resolvent_engine::{Device, Result};
 use resolvent_ops::peak::{copy, fma};
 use web_time::Instant;
 
-use crate::open::Fault;
+use crate::fault::Fault;
 
 /// The largest measured rates.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::SCHEMA;
 use super::passes::{self, repeated};
-use crate::open::{Fault, open};
+use crate::fault::Fault;
+use crate::open::open;
 
 /// The sizes of a measurement; one of them varies along a curve.
 #[derive(Clone, Copy, Debug)]

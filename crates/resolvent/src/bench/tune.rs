@@ -5,7 +5,8 @@ use resolvent_field::norm;
 use resolvent_ops::tuning::{self, Family, Size};
 
 use super::launch_time::{LaunchTime, launch_time};
-use crate::open::{BOUND, Fault, open, with_cache};
+use crate::fault::{BOUND, Fault};
+use crate::open::{open, with_cache};
 
 /// The measurements of the variants on a device.
 #[derive(Clone, Debug, Default)]
