@@ -39,6 +39,9 @@ pub(crate) fn symmetric(a: &[f64], n: usize) -> Result<(Vec<f64>, Vec<Vec<f64>>)
     let even: Vec<f64> = (0..n * n).map(|at| 0.5 * (a[at] + a[at % n * n + at / n])).collect();
     let found = MatRef::from_row_major_slice(&even, n, n).self_adjoint_eigen(Side::Lower).map_err(|_| diverged())?;
     let values: Vec<f64> = found.S().column_vector().iter().copied().collect();
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(diverged());
+    }
     let vectors: Vec<Vec<f64>> = found.U().col_iter().map(|c| c.iter().copied().collect()).collect();
     let mut order: Vec<usize> = (0..n).collect();
     order.sort_by(|&a, &b| values[b].abs().total_cmp(&values[a].abs()));
@@ -54,7 +57,7 @@ pub(crate) fn product(a: &[f64], b: &[f64], columns: usize) -> Vec<f64> {
 
 fn diverged() -> Error {
     Error::Input(
-        "singular values of a matrix with elements that are not finite; run again with `--device host`".to_owned(),
+        "a decomposition of a matrix with elements that are not finite; run again with `--device host`".to_owned(),
     )
 }
 
