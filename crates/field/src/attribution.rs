@@ -47,8 +47,9 @@ const SUMS: f64 = 1e-4;
 ///
 /// Arrays: `direct [W, T]`, `first_order [W, T]` (the output times the derivative by it, through all paths),
 /// `direct_biases [L, T]` (of attention's outputs), `constant [1]` and `value [1]`; on request `neurons [L, inner]`
-/// (direct, summed over tokens), `mlp_biases [L]` and `pattern [L, H, T, T]`. The metadata name the `writers`,
-/// separated by commas.
+/// (direct, summed over tokens), `mlp_biases [L]` and `pattern [L, H, T, T]`. In a run with edits of the stream or of
+/// attention's whole output, `direct_edits [L, T]` has what they add within each block. The metadata name the
+/// `writers`, separated by commas.
 ///
 /// Certificates: all contributions add up to `<u, h[L]>` (`parts`) and, if J is a weighted sum of uncapped logits, with
 /// the constant to J (`adds_up`); the neurons and biases of each MLP add up to its contribution (`neurons`).
@@ -74,7 +75,8 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
     let zero: Vec<Edit> = (0..tokens).map(|t| Edit::ablate(last, t)).collect();
     let constant = run.values_under(&[zero], observable)?[0];
 
-    let sum: f64 = direct.iter().chain(&biases).sum();
+    let edits = edited_parts(run, &outputs, &u)?;
+    let sum: f64 = direct.iter().chain(&biases).chain(edits.iter().flatten()).sum();
     let h = run.capture(last)?;
     let scale = (norm(&u) * norm(&h)).max(f64::MIN_POSITIVE);
     let mut result = Labelled::new("attribute", run)
@@ -84,8 +86,11 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
         .with("first_order", &[("writer", writers.len()), ("token", tokens)], narrow(&first_order))
         .with("direct_biases", &[("block", sizes.layers), ("token", tokens)], narrow(&biases))
         .with("constant", &[("value", 1)], vec![constant as f32])
-        .with("value", &[("value", 1)], vec![value as f32])
-        .certify(Certificate::new("parts", (sum - dot(&u, &h)).abs() / scale, SUMS))?;
+        .with("value", &[("value", 1)], vec![value as f32]);
+    if let Some(edits) = &edits {
+        result = result.with("direct_edits", &[("block", sizes.layers), ("token", tokens)], narrow(edits));
+    }
+    result = result.certify(Certificate::new("parts", (sum - dot(&u, &h)).abs() / scale, SUMS))?;
     let exact = observable.is_linear() && !model.caps_logits();
     result = result.note(
         "exact",
@@ -105,6 +110,33 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
         result = result.with("pattern", &axes, patterns.concat());
     }
     Ok(result)
+}
+
+/// Returns the direct contributions of edits of the stream and of attention's whole output, `[L, T]` by block: what a
+/// block adds at their tokens beside its heads, biases and MLP. `None` without such edits. Edits of the first level
+/// belong to the embedding, and those of heads, neurons and MLP outputs to these.
+fn edited_parts(run: &Run, outputs: &Outputs, u: &[f32]) -> Result<Option<Vec<f64>>> {
+    let (sizes, tokens, d) = (run.model().sizes(), run.tokens().len(), run.model().sizes().d);
+    let block = |site: Site| match site {
+        Site::ResidPre(l) => l.checked_sub(1),
+        Site::ResidMid(l) | Site::ResidPost(l) | Site::AttnOut(l) => Some(l),
+        _ => None,
+    };
+    let mut edited: Vec<(usize, usize)> =
+        run.edits().iter().filter_map(|edit| Some((block(edit.site)?, edit.token))).collect();
+    if edited.is_empty() {
+        return Ok(None);
+    }
+    edited.sort_unstable();
+    edited.dedup();
+    let (field, mut parts) = (run.field()?, vec![0.0; sizes.layers * tokens]);
+    let row = |rows: &[f32], at: usize| dot(&rows[at * d..][..d], &u[at % tokens * d..][..d]);
+    for (l, t) in edited {
+        let heads = (0..sizes.heads).map(|h| row(outputs.get(Writer::Head(l, h), sizes), t)).sum::<f64>();
+        let of_block = heads + row(outputs.get(Writer::Mlp(l), sizes), t) + row(&outputs.biases, l * tokens + t);
+        parts[l * tokens + t] = row(&field, (l + 1) * tokens + t) - row(&field, l * tokens + t) - of_block;
+    }
+    Ok(Some(parts))
 }
 
 /// Adds the direct contribution of every neuron and of the biases beside them.

@@ -136,7 +136,9 @@ impl Direction {
 
 /// Returns the second prompt's run, which must have as many tokens.
 fn second<'a>(context: Context<'a>, direction: &str, tokens: usize) -> Result<&'a Run> {
-    let other = context.other.ok_or_else(|| missing(direction, "a second prompt (--donor, or the corrupted prompt of a row)"))?;
+    let other = context
+        .other
+        .ok_or_else(|| missing(direction, "a second prompt (--donor, or the corrupted prompt of a row)"))?;
     match other.tokens().len() {
         same if same == tokens => Ok(other),
         other => Err(Error::Input(format!(

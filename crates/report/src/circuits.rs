@@ -213,10 +213,11 @@ pub fn strongest_writers(title: &str, result: &Labelled, count: usize) -> Option
     let shown: f32 = top.iter().map(|&i| direct[i]).sum();
     let rest = direct.iter().sum::<f32>() - shown;
     let constant = result.array("constant").map_or(f32::NAN, |a| a.data[0]);
-    let parts =
-        [("other writers", rest), ("biases of attention", biases.iter().sum()), ("constant of the head", constant)];
+    let edits = sums("direct_edits").map(|edits| ("edits of the stream", edits.iter().sum()));
+    let parts = [("other writers", rest), ("biases of attention", biases.iter().sum())].into_iter().chain(edits);
+    let parts = parts.chain([("constant of the head", constant)]);
     let part = |table: Table, (name, x): (&str, f32)| table.row([Cell::from(name), x.into()]);
-    Some(parts.into_iter().fold(top.into_iter().fold(table, row), part))
+    Some(parts.fold(top.into_iter().fold(table, row), part))
 }
 
 /// Returns a table of the `count` neurons with the largest direct contributions; `None` if the result has none.

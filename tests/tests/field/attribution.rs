@@ -81,6 +81,38 @@ fn contributions_of_every_family_add_up() {
 }
 
 /// What is no weighted sum of logits has contributions to first order only, and says so.
+/// Edits of the stream are parts of their own: the sum over all parts stays J, in every family.
+#[test]
+fn edits_of_the_stream_are_parts() {
+    for golden in Golden::all().into_iter().chain(Golden::families()) {
+        for on in subjects() {
+            let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
+            let (last, d) = (golden.tokens.len() - 1, model.sizes().d);
+            let layers = model.sizes().layers;
+            let edits = vec![
+                Edit::add(Site::ResidPost(layers - 1), last, vec![0.25; d]),
+                Edit::ablate(Site::AttnOut(0), 1),
+                Edit::scale(Site::MlpOut(0), last, 0.5),
+                Edit::put(Site::ResidPre(0), 0, vec![0.5; d]),
+            ];
+            let options = RunOptions { sites: ALL.sites(model.sizes()), edits };
+            let run = model.run_with(&golden.tokens, &options).expect("runs");
+            let got = attribute(&run, &golden.observable(), ALL);
+            let got = got.unwrap_or_else(|e| panic!("{} on {}: {e}", golden.name, on.name()));
+            let parts = array(&got, "direct_edits");
+            let of = |l: usize, t: usize| parts[l * golden.tokens.len() + t];
+            assert!(of(layers - 1, last) != 0.0, "{}: {parts:?}", golden.name);
+            let sum: f64 = ["direct", "direct_biases", "direct_edits"]
+                .map(|name| array(&got, name).iter().sum::<f64>())
+                .iter()
+                .sum();
+            let exact = got.metadata["exact"] == "yes";
+            let (value, constant) = (array(&got, "value")[0], array(&got, "constant")[0]);
+            assert!(!exact || (sum + constant - value).abs() < 1e-3 * value.abs().max(1.0), "{}", golden.name);
+        }
+    }
+}
+
 #[test]
 fn other_observables_are_attributed_to_first_order() {
     let twin = Twin::small();

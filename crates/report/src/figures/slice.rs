@@ -58,7 +58,8 @@ fn whole(result: &Labelled) -> Option<Lines> {
     let band = ranges.chunks(2).map(|range| (f64::from(range[0]), f64::from(range[1]))).collect();
     plot.series = vec![Series::new("", points).with_band(band)];
     let bound = of("svd_bound").and_then(|bound| bound.first());
-    plot.references = bound.map(|x| Reference::Level(f64::from(*x), "all others are below".to_owned())).into_iter().collect();
+    plot.references =
+        bound.map(|x| Reference::Level(f64::from(*x), "all others are below".to_owned())).into_iter().collect();
     Some(plot)
 }
 
