@@ -6,7 +6,12 @@
 //! row's sum of exponentials `[primal, heads]`. For tokens that its sequence does not own, a row of a
 //! ragged primal reads keys and values from the residuals of the base run.
 
+mod blocks;
+mod derivatives;
 mod host;
+mod items;
+mod scores;
+mod tile;
 
 use std::sync::Arc;
 
@@ -281,9 +286,9 @@ impl Past {
 }
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: host::primal };
-static JVP: Kernel = Kernel { shader: &shader::JVP, host: host::jvp };
-static VJP_Q: Kernel = Kernel { shader: &shader::VJP_Q, host: host::vjp_q };
-static VJP_KV: Kernel = Kernel { shader: &shader::VJP_KV, host: host::vjp_kv };
+static JVP: Kernel = Kernel { shader: &shader::JVP, host: derivatives::jvp };
+static VJP_Q: Kernel = Kernel { shader: &shader::VJP_Q, host: derivatives::vjp_q };
+static VJP_KV: Kernel = Kernel { shader: &shader::VJP_KV, host: derivatives::vjp_kv };
 
 /// This op's kernels.
 pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &VJP_Q, &VJP_KV];

@@ -120,11 +120,18 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// Returns the weight that the query of base row i gives to a key, and both derivatives of the soft-cap.
+    /// Returns the weight that the query of base row i gives to a key, and both derivatives of the soft-cap. A sole key
+    /// has weight 1: the primal rounds scores differently, and what cancels must be zero.
     #[inline(always)]
-    fn weight(&self, q: &[f32], key: &[f32], i: usize, head: usize) -> [f32; 3] {
+    fn weight(&self, q: &[f32], key: &[f32], (i, head): (usize, usize), is_sole: bool) -> [f32; 3] {
         let [score, slope, second] = capped(self.p.scale * dot(q, key), self.cap);
-        [exp(score - self.lse[i * self.at.heads + head]), slope, second]
+        [if is_sole { 1.0 } else { exp(score - self.lse[i * self.at.heads + head]) }, slope, second]
+    }
+
+    /// Returns whether a query sees its own token's key only.
+    #[inline(always)]
+    fn is_sole(&self, token: usize) -> bool {
+        first_key(token, self.p.window) == token
     }
 
     /// Returns the number of rows with a tangent.
@@ -143,10 +150,10 @@ impl Shared<'_> {
     #[inline(always)]
     fn score_terms(&self, pair: Pair<'_>) -> ScoreTerms {
         let Self { at, qkv, qkv_dot, z_bar, .. } = *self;
-        let Pair { head, query, base_query: i, key, base_key: j, shared_cotangent, means } = pair;
+        let Pair { head, query, base_query: i, key, base_key: j, is_sole, shared_cotangent, means } = pair;
         let kv = head / at.share();
         let (q, k, v) = (at.query(qkv, i, head), at.key(qkv, j, kv), at.value(qkv, j, kv));
-        let [p, slope, second] = self.weight(q, k, i, head);
+        let [p, slope, second] = self.weight(q, k, (i, head), is_sole);
         let own = at.head(z_bar, query, head);
         let bar = at.head(z_bar, shared_cotangent, head);
         let s_dot = self.p.scale * (dot(at.query(qkv_dot, query, head), k) + dot(q, at.key(qkv_dot, key, kv)));
@@ -168,6 +175,8 @@ struct Pair<'a> {
     /// Batch row and base row of the key.
     key: usize,
     base_key: usize,
+    /// Whether the query sees no other key.
+    is_sole: bool,
     /// Row of the query's shared cotangent.
     shared_cotangent: usize,
     /// Means over the query's keys.
@@ -215,7 +224,7 @@ fn jet_row(shared: Shared<'_>, row: usize, z_jet: &mut [f32]) {
         let [mut mass, mut drift] = [0.0; 2];
         for (j, weight) in (first_key..).zip(&mut weights) {
             let key = at.key(qkv, r.base(row, j), kv);
-            let [p, slope, second] = shared.weight(q, key, r.primal, head);
+            let [p, slope, second] = shared.weight(q, key, (r.primal, head), shared.is_sole(r.token(row)));
             let (mut s_dot, mut s_ddot) = (dot(q_dot, key), dot(q_ddot, key));
             if j >= r.start {
                 let own = 2 * r.own(j);
@@ -289,7 +298,7 @@ fn mean_row(MeanInputs { shared, z, z_dot }: MeanInputs<'_>, row: usize, means: 
         let (q, q_dot, kv) = (at.query(qkv, r.primal, head), at.query(qkv_dot, row, head), head / at.share());
         for j in first_key(r.token(row), shared.p.window)..=r.token(row) {
             let key = at.key(qkv, r.base(row, j), kv);
-            let [p, slope, _] = shared.weight(q, key, r.primal, head);
+            let [p, slope, _] = shared.weight(q, key, (r.primal, head), shared.is_sole(r.token(row)));
             let s_dot = dot(q_dot, key) + dot(q, at.key(qkv_dot, r.own(j), kv));
             mu += p * shared.p.scale * slope * s_dot;
         }
@@ -330,7 +339,8 @@ fn query_row(SumInputs { shared, means }: SumInputs<'_>, row: usize, bar: &mut [
         let kv = head / at.share();
         for j in first_key(r.token(row), shared.p.window)..=r.token(row) {
             let (key, base_key) = (r.own(j), r.base(row, j));
-            let pair = Pair { head, query: row, base_query: r.primal, key, base_key, shared_cotangent, means };
+            let is_sole = shared.is_sole(r.token(row));
+            let pair = Pair { head, query: row, base_query: r.primal, key, base_key, is_sole, shared_cotangent, means };
             let ScoreTerms { ds_dot, ds, .. } = shared.score_terms(pair);
             axpy(shared.p.scale * ds_dot, at.key(qkv, base_key, kv), q_bar);
             axpy(shared.p.scale * ds, at.key(qkv_dot, key, kv), q_bar);
@@ -366,7 +376,8 @@ fn key_row(SumInputs { shared, means }: SumInputs<'_>, row: usize, bar: &mut [f3
                 let (query, base_query) = (r.own(i), r.base(row, i));
                 let shared_cotangent = shared.shared_cotangent(query);
                 let means = &means[4 * (query * at.heads + head)..][..4];
-                let pair = Pair { head, query, base_query, key: row, base_key: r.primal, shared_cotangent, means };
+                let (is_sole, base_key) = (shared.is_sole(i), r.primal);
+                let pair = Pair { head, query, base_query, key: row, base_key, is_sole, shared_cotangent, means };
                 let ScoreTerms { ds_dot, ds, p_dot, p } = shared.score_terms(pair);
                 axpy(shared.p.scale * ds_dot, at.query(qkv, base_query, head), k_bar);
                 axpy(p, at.head(z_bar, query, head), v_bar);

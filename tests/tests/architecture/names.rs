@@ -11,8 +11,24 @@ fn stems(folder: &str, ending: &str) -> BTreeSet<String> {
 }
 
 /// Modules of the ops crate that are not ops.
-const NO_OP: [&str; 11] =
-    ["lib", "accumulate", "arguments", "host", "linear", "op", "peak", "rows", "rules", "tuning", "weight"];
+const NO_OP: [&str; 16] = [
+    "lib",
+    "accumulate",
+    "arguments",
+    "blocks",
+    "derivatives",
+    "host",
+    "items",
+    "linear",
+    "op",
+    "peak",
+    "rows",
+    "rules",
+    "scores",
+    "tile",
+    "tuning",
+    "weight",
+];
 /// Ops that are chains of others, without a shader of their own.
 const CHAINS: [&str; 1] = ["mlp"];
 

@@ -38,6 +38,8 @@ fn variations() -> Vec<(usize, Attention)> {
         (5, op(1, 256)),
         (131, op(1, 140)),
         (35, window(4, cap(shared(6, 3, 8)))),
+        (150, window(70, shared(4, 2, 16))),
+        (193, window(64, shared(3, 1, 9))),
         (23, window(7, cap(shared(2, 1, 132)))),
     ]
 }
@@ -86,7 +88,7 @@ fn check(record: &mut Record, plan: &OpCheck, heads: usize, d_head: usize) {
 }
 
 /// (tokens, heads, width of a head): tiles of 64 keys or of 16, whose invocations store up to 128 dimensions, as f32 or
-/// vec4.
+/// vec4; on the host, blocks of 64 tokens, tiles of 8 rows and vectors of 16 columns.
 #[test]
 fn attention() {
     let mut record = Record::new("attention");

@@ -1,20 +1,16 @@
-//! Host bodies of attention's kernels.
+//! Host body of attention's primal: softmax over blocks of keys, for one head of a block of rows at a time.
 
+use pulp::{Simd, WithSimd};
 use resolvent_engine::{Bound, as_u32};
 use resolvent_shaders::attention::{self as shader, Params};
 
-use super::{Layout, capped, first_key, last_query};
+use super::blocks::{BLOCK, Band, LANES, over_band, pack, padded};
+use super::items::{Item, blocks, each, parts};
+use super::scores::Right;
+use super::tile::{Along, Sums};
+use super::{Layout, capped};
 use crate::arguments::params;
-use crate::host::{axpy, dot, each_row_simd, each_two_rows_simd, exp, row_body, sum, two_rows_body};
-use crate::rows::Row;
-
-pub(super) fn primal(bound: Bound<'_>) {
-    let (p, cap) = (params::<Params>(&bound), cap_of(&bound));
-    let shader::primal::Bindings { rows, qkv, base, z, lse } = shader::primal::Bindings::of(bound.slices());
-    let at = Layout::new([p.heads, p.kv_heads, p.d_head]);
-    let args = Primal { at, p, cap, rows: as_u32(rows), qkv, base };
-    each_two_rows_simd::<PrimalRow>([z, lse], [at.d(), at.heads], args);
-}
+use crate::host::exp;
 
 /// Inputs of the primal.
 #[derive(Clone, Copy)]
@@ -22,190 +18,100 @@ struct Primal<'a> {
     at: Layout,
     p: Params,
     cap: Option<f32>,
-    rows: &'a [u32],
     qkv: &'a [f32],
     base: &'a [f32],
 }
 
 /// Returns the soft-cap of a launch, if it has one.
-fn cap_of(bound: &Bound<'_>) -> Option<f32> {
+pub(super) fn cap_of(bound: &Bound<'_>) -> Option<f32> {
     bound.flag("CAPPED").then(|| params::<Params>(bound).cap)
 }
 
-two_rows_body!(PrimalRow<'a>(Primal<'a>) = primal_row);
-
-#[inline(always)]
-fn primal_row(args: Primal<'_>, row: usize, [z, lse]: [&mut [f32]; 2]) {
-    let Primal { at, p: Params { scale, window, .. }, cap, rows, qkv, base } = args;
-    let r = Row::read(rows, row);
-    // Key and value of token j: from the sequence if it owns the token, else from the base run.
-    let of = |j: usize| match j >= r.start {
-        true => (qkv, r.own(j)),
-        false => (base, r.base(row, j)),
-    };
-    let first = first_key(r.token(row), window);
-    let mut weights = vec![0.0; r.token(row) + 1 - first];
-    for (head, (z, lse)) in z.chunks_mut(at.width).zip(lse).enumerate() {
-        let (q, kv) = (at.query(qkv, row, head), head / at.share());
-        for (j, w) in (first..).zip(&mut weights) {
-            let (data, own) = of(j);
-            *w = capped(scale * dot(q, at.key(data, own, kv)), cap)[0];
-        }
-        let top = weights.iter().copied().fold(f32::MIN, f32::max);
-        for w in &mut weights {
-            *w = exp(*w - top);
-        }
-        let total = sum([&weights], |[w]| w);
-        *lse = top + total.ln();
-        z.fill(0.0);
-        for (j, w) in (first..).zip(&weights) {
-            let (data, own) = of(j);
-            axpy(w / total, at.value(data, own, kv), z);
-        }
-    }
+pub(super) fn primal(bound: Bound<'_>) {
+    let (p, cap) = (params::<Params>(&bound), cap_of(&bound));
+    let shader::primal::Bindings { rows, qkv, base, z, lse } = shader::primal::Bindings::of(bound.slices());
+    let at = Layout::new([p.heads, p.kv_heads, p.d_head]);
+    let all = blocks(as_u32(rows), 0..z.len() / at.d(), at.heads);
+    let z = parts(z.chunks_mut(at.d()), &all, [at.heads, at.width]);
+    let lse = parts(lse.chunks_mut(at.heads), &all, [at.heads, 1]);
+    each(Primal { at, p, cap, qkv, base }, (&all, at.heads), [z, lse]);
 }
 
-/// Inputs of the derivatives: the shared primal, and the tangent or cotangent `t`.
-#[derive(Clone, Copy)]
-struct Shared<'a> {
-    at: Layout,
-    p: Params,
-    rows: &'a [u32],
-    qkv: &'a [f32],
-    /// z in jvp and vjp_q, the means in vjp_kv.
-    residuals: &'a [f32],
-    lse: &'a [f32],
-    t: &'a [f32],
-    frozen: bool,
-    cap: Option<f32>,
-}
+impl WithSimd for Item<'_, '_, Primal<'_>> {
+    type Output = ();
 
-impl Shared<'_> {
-    /// Returns the weight that the query of base row i gives to a key, and the slope of the soft-cap.
     #[inline(always)]
-    fn weight(&self, q: &[f32], key: &[f32], i: usize, head: usize) -> (f32, f32) {
-        let [score, slope, _] = capped(self.p.scale * dot(q, key), self.cap);
-        (exp(score - self.lse[i * self.at.heads + head]), slope)
-    }
-}
-
-pub(super) fn jvp(bound: Bound<'_>) {
-    let (p, frozen, cap) = (params::<Params>(&bound), bound.flag("FROZEN"), cap_of(&bound));
-    let buffers = shader::jvp::Bindings::of(bound.slices());
-    let shader::jvp::Bindings { rows, qkv, z_saved: residuals, lse_saved: lse, qkv_dot: t, z_dot } = buffers;
-    let at = Layout::new([p.heads, p.kv_heads, p.d_head]);
-    let inputs = Shared { at, p, rows: as_u32(rows), qkv, residuals, lse, t, frozen, cap };
-    each_row_simd::<JvpRow>(z_dot, at.d(), inputs);
-}
-
-row_body!(JvpRow<'a>(Shared<'a>) = jvp_row);
-
-#[inline(always)]
-fn jvp_row(args: Shared<'_>, row: usize, z_dot: &mut [f32]) {
-    let Shared { at, p: Params { scale, window, .. }, qkv, residuals: z, t: qkv_dot, .. } = args;
-    let r = Row::read(args.rows, row);
-    let seen = first_key(r.token(row), window);
-    for (head, z_dot) in z_dot.chunks_mut(at.width).enumerate() {
-        let kv = head / at.share();
-        let (q, q_dot) = (at.query(qkv, r.primal, head), at.query(qkv_dot, row, head));
-        let mut drift = 0.0;
-        z_dot.fill(0.0);
-        // For keys before the sequence's own, only the weights have a tangent.
-        let first = if args.frozen { seen.max(r.start) } else { seen };
-        for j in first..=r.token(row) {
-            let base = r.base(row, j);
-            let key = at.key(qkv, base, kv);
-            let (w, slope) = args.weight(q, key, r.primal, head);
-            if args.frozen {
-                axpy(w, at.value(qkv_dot, r.own(j), kv), z_dot);
-                continue;
-            }
-            let mut s_dot = dot(q_dot, key);
-            if j >= r.start {
-                s_dot += dot(q, at.key(qkv_dot, r.own(j), kv));
-                axpy(w, at.value(qkv_dot, r.own(j), kv), z_dot);
-            }
-            let shift = w * scale * slope * s_dot;
-            drift += shift;
-            axpy(shift, at.value(qkv, base, kv), z_dot);
-        }
-        axpy(-drift, at.head(z, r.primal, head), z_dot);
-    }
-}
-
-pub(super) fn vjp_q(bound: Bound<'_>) {
-    let (p, frozen, cap) = (params::<Params>(&bound), bound.flag("FROZEN"), cap_of(&bound));
-    let buffers = shader::vjp_q::Bindings::of(bound.slices());
-    let shader::vjp_q::Bindings { rows, qkv, z_saved: residuals, lse_saved: lse, z_bar: t, qkv_bar: bar, mean } =
-        buffers;
-    let at = Layout::new([p.heads, p.kv_heads, p.d_head]);
-    let inputs = Shared { at, p, rows: as_u32(rows), qkv, residuals, lse, t, frozen, cap };
-    each_two_rows_simd::<VjpQRow>([bar, mean], [at.row(), at.heads], inputs);
-}
-
-two_rows_body!(VjpQRow<'a>(Shared<'a>) = vjp_q_row);
-
-#[inline(always)]
-fn vjp_q_row(args: Shared<'_>, row: usize, [bar, mean]: [&mut [f32]; 2]) {
-    let Shared { at, p: Params { scale, window, .. }, qkv, residuals: z, t, .. } = args;
-    if row < args.p.first as usize {
-        return;
-    }
-    let r = Row::read(args.rows, row);
-    for (head, (q_bar, mean)) in bar[..at.d()].chunks_mut(at.width).zip(mean).enumerate() {
-        let kv = head / at.share();
-        let (q, z_bar) = (at.query(qkv, r.primal, head), at.head(t, row, head));
-        *mean = dot(z_bar, at.head(z, r.primal, head));
-        q_bar.fill(0.0);
-        for j in first_key(r.token(row), window)..=r.token(row) {
-            let base = r.base(row, j);
-            let (key, value) = (at.key(qkv, base, kv), at.value(qkv, base, kv));
-            let (w, slope) = args.weight(q, key, r.primal, head);
-            let ds = w * slope * (dot(z_bar, value) - *mean);
-            axpy(scale * ds, key, q_bar);
-        }
-    }
-}
-
-pub(super) fn vjp_kv(bound: Bound<'_>) {
-    let (p, frozen, cap) = (params::<Params>(&bound), bound.flag("FROZEN"), cap_of(&bound));
-    let buffers = shader::vjp_kv::Bindings::of(bound.slices());
-    let shader::vjp_kv::Bindings { rows, qkv, mean_saved: residuals, lse_saved: lse, z_bar: t, qkv_bar: bar } = buffers;
-    let at = Layout::new([p.heads, p.kv_heads, p.d_head]);
-    let inputs = Shared { at, p, rows: as_u32(rows), qkv, residuals, lse, t, frozen, cap };
-    each_row_simd::<VjpKvRow>(bar, at.row(), inputs);
-}
-
-row_body!(VjpKvRow<'a>(Shared<'a>) = vjp_kv_row);
-
-#[inline(always)]
-fn vjp_kv_row(args: Shared<'_>, row: usize, bar: &mut [f32]) {
-    let Shared { at, p: Params { scale, window, .. }, qkv, residuals: mean, t, .. } = args;
-    if row < args.p.first as usize {
-        return;
-    }
-    let r = Row::read(args.rows, row);
-    if args.frozen {
-        bar[..at.d()].fill(0.0);
-    }
-    let (k_bars, v_bars) = bar[at.d()..].split_at_mut(at.kv_d());
-    let parts = k_bars.chunks_mut(at.width).zip(v_bars.chunks_mut(at.width));
-    for (kv, (k_bar, v_bar)) in parts.enumerate() {
-        let (key, value) = (at.key(qkv, r.primal, kv), at.value(qkv, r.primal, kv));
-        k_bar.fill(0.0);
-        v_bar.fill(0.0);
-        for head in kv * at.share()..(kv + 1) * at.share() {
-            for i in r.token(row)..last_query(r.token(row), window, r.end) {
-                let (base, own) = (r.base(row, i), r.own(i));
-                let (q, z_bar) = (at.query(qkv, base, head), at.head(t, own, head));
-                let (w, slope) = args.weight(q, key, base, head);
-                axpy(w, z_bar, v_bar);
-                if args.frozen {
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { args: Primal { at, p: Params { scale, window, .. }, cap, qkv, base }, block, head, .. } = self;
+        let (kv, rows, wide) = (head / at.share(), block.rows, padded(at.width));
+        let sizes = [at.width * BLOCK, BLOCK * wide, BLOCK * BLOCK, BLOCK * wide];
+        let [keys, values, weights, sums] = self.scratch.blocks(sizes);
+        sums[..rows * wide].fill(0.0);
+        // For each row the largest score so far, and the sum of exponentials of scores relative to it.
+        let mut running = [[f32::MIN, 0.0]; BLOCK];
+        // Key and value of a token: from the sequence if it owns the token, else from the base run.
+        let of = |t: usize| match t >= block.start() {
+            true => (qkv, block.own(t)),
+            false => (base, block.base(t)),
+        };
+        let queries = Along { rows: &qkv[block.row * at.row() + head * at.width..], stride: at.row() };
+        for (first, count) in block.keys(window) {
+            let key = |j: usize| at.key(of(first + j).0, of(first + j).1, kv);
+            let of_keys = Right::new(block.is_short(), (count, 0..count), at.width, key, keys);
+            pack(0..count, |j| at.value(of(first + j).0, of(first + j).1, kv), values);
+            let bands = &block.keys_of_rows(window, (first, count))[..rows];
+            of_keys.scores(simd, bands, queries, weights, false);
+            let of_rows = weights.chunks_mut(BLOCK).zip(sums.chunks_mut(wide)).zip(&mut running);
+            for ((scores, sums), ([top, total], &band)) in of_rows.zip(bands).map(|((a, r), band)| (a, (r, band))) {
+                if band.is_empty() {
                     continue;
                 }
-                let ds = w * slope * (dot(z_bar, value) - mean[own * at.heads + head]);
-                axpy(scale * ds, q, k_bar);
+                let higher = top.max(cap_scores(scores, band, scale, cap));
+                if higher > *top {
+                    let fade = exp(*top - higher);
+                    for sum in sums {
+                        *sum *= fade;
+                    }
+                    (*top, *total) = (higher, *total * fade);
+                }
+                *total += exponentials(scores, band, *top);
+            }
+            let a = Along { rows: weights, stride: BLOCK };
+            simd.vectorize(Sums { bands, a, b: values, c: sums, stride: wide });
+        }
+        let [z, lse] = self.y;
+        for (((z, lse), sums), [top, total]) in z.into_iter().zip(lse).zip(sums.chunks(wide)).zip(running) {
+            for (z, sum) in z.iter_mut().zip(sums) {
+                *z = sum / total;
+            }
+            lse[0] = top + total.ln();
+        }
+    }
+}
+
+/// Scales and caps the scores of a band, and returns the largest one.
+#[inline(always)]
+fn cap_scores(scores: &mut [f32], band: Band, scale: f32, cap: Option<f32>) -> f32 {
+    for scores in &mut scores.as_chunks_mut::<LANES>().0[band.chunks()] {
+        for s in scores.iter_mut() {
+            *s *= scale;
+        }
+        if cap.is_some() {
+            for s in scores.iter_mut() {
+                *s = capped(*s, cap)[0];
             }
         }
     }
+    over_band(scores, band, f32::MIN, |a, b| if b > a { b } else { a })
+}
+
+/// Replaces the scores of a band by their exponentials relative to `top`, and returns the sum of these.
+#[inline(always)]
+fn exponentials(scores: &mut [f32], band: Band, top: f32) -> f32 {
+    for scores in &mut scores.as_chunks_mut::<LANES>().0[band.chunks()] {
+        for s in scores {
+            *s = exp(*s - top);
+        }
+    }
+    over_band(scores, band, 0.0, |a, b| a + b)
 }
