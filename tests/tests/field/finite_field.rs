@@ -29,7 +29,7 @@ fn secants_become_the_finite_response_of_the_reference() {
         let [first, one, twelve] = [(&many, "first_error"), (&few, "secant_error"), (&many, "secant_error")]
             .map(|(result, name)| *array(result, name).last().expect("a level"));
         // Rounding may hide the error of twelve nodes.
-        assert!(first > 0.02 && one < first && !(twelve > 0.1 * one), "{}: {first} {one} {twelve}", on.name());
+        assert!(first > 0.02 && one < first && twelve.max(0.0) <= 0.1 * one, "{}: {first} {one} {twelve}", on.name());
         let errors = array(&many, "first_error");
         assert!(
             errors[0].is_nan() && errors[1].is_nan(),
@@ -49,7 +49,7 @@ fn every_family_has_finite_responses() {
             let got = response(&run, &vector, 8);
             let [first, secant] =
                 ["first_error", "secant_error"].map(|name| *array(&got, name).last().expect("a level"));
-            assert!(!(secant > 0.01) && !(secant > first), "{} on {}: {first} {secant}", golden.name, on.name());
+            assert!(secant.max(0.0) <= first.clamp(0.0, 0.01), "{} on {}: {first} {secant}", golden.name, on.name());
         }
     }
 }
