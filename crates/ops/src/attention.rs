@@ -10,6 +10,7 @@ mod blocks;
 mod derivatives;
 mod host;
 mod items;
+mod jets;
 mod scores;
 mod tile;
 
@@ -26,6 +27,8 @@ use crate::op::{Frozen, Op, Outcome, Residuals, SecondOrder, switch};
 use crate::rows::Rows;
 use crate::splice::{RowPlan, RowSource};
 use crate::tuning::{self, Family, Size};
+
+pub(crate) use jets::jet;
 
 const NAME: &str = "attention";
 

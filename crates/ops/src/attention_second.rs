@@ -9,7 +9,7 @@ use resolvent_shaders::attention_second::{self as shader, Params};
 
 use crate::accumulate::accumulate;
 use crate::arguments::{launch, params};
-use crate::attention::{Attention, Layout, MAX_D_HEAD, RowsFrom, capped, first_key, last_query};
+use crate::attention::{self, Attention, Layout, RowsFrom, capped, first_key, last_query};
 use crate::host::{axpy, dot, each_row_simd, exp, row_body};
 use crate::op::{HvpResiduals, Nonlinear, Op, Outcome, Residuals};
 use crate::rows::{Row, Rows, shared_row};
@@ -98,7 +98,7 @@ impl Nonlinear for Attention {
     }
 }
 
-static JET: Kernel = Kernel { shader: &shader::JET, host: jet };
+static JET: Kernel = Kernel { shader: &shader::JET, host: attention::jet };
 static MEAN: Kernel = Kernel { shader: &shader::MEAN, host: mean };
 static QUERY: Kernel = Kernel { shader: &shader::QUERY, host: query };
 static KEY: Kernel = Kernel { shader: &shader::KEY, host: key };
@@ -106,7 +106,7 @@ static KEY: Kernel = Kernel { shader: &shader::KEY, host: key };
 /// These kernels.
 pub(crate) static KERNELS: &[&Kernel] = &[&JET, &MEAN, &QUERY, &KEY];
 
-/// Inputs of all these kernels. In a jet, `qkv_dot` has both orders, and there is no `z_bar`.
+/// Inputs of the kernels of an hvp.
 #[derive(Clone, Copy)]
 struct Shared<'a> {
     at: Layout,
@@ -195,78 +195,6 @@ struct ScoreTerms {
 fn inputs(bound: &Bound<'_>) -> (Params, Option<f32>) {
     let p: Params = params(bound);
     (p, bound.flag("CAPPED").then_some(p.cap))
-}
-
-fn jet(bound: Bound<'_>) {
-    let (p, cap) = inputs(&bound);
-    let shader::jet::Bindings { rows, qkv, lse, qkv_jet, z_jet } = shader::jet::Bindings::of(bound.slices());
-    let at = Layout::new([p.heads, p.kv_heads, p.d_head]);
-    let shared = Shared { at, p, cap, rows: as_u32(rows), qkv, lse, qkv_dot: qkv_jet, z_bar: &[] };
-    each_row_simd::<JetRow>(z_jet, 2 * shared.at.d(), shared);
-}
-
-row_body!(JetRow<'a>(Shared<'a>) = jet_row);
-
-/// Divides the jet of `sum_j p_j v_j` by the jet of `sum_j p_j`. s_dot is measured from its mean over the keys: a part
-/// that all keys share changes no weight, and is not squared.
-#[inline(always)]
-fn jet_row(shared: Shared<'_>, row: usize, z_jet: &mut [f32]) {
-    let Shared { at, qkv, qkv_dot: qkv_jet, .. } = shared;
-    let (scale, window) = (shared.p.scale, shared.p.window);
-    let r = Row::read(shared.rows, row);
-    let (z_dots, z_ddots) = z_jet.split_at_mut(at.d());
-    let heads = z_dots.chunks_mut(at.width).zip(z_ddots.chunks_mut(at.width));
-    let first_key = first_key(r.token(row), window);
-    let mut weights = vec![[0.0; 3]; r.token(row) + 1 - first_key];
-    for (head, (z_dot, z_ddot)) in heads.enumerate() {
-        let (q, kv) = (at.query(qkv, r.primal, head), head / at.share());
-        let (q_dot, q_ddot) = (at.query(qkv_jet, 2 * row, head), at.query(qkv_jet, 2 * row + 1, head));
-        let [mut mass, mut drift] = [0.0; 2];
-        for (j, weight) in (first_key..).zip(&mut weights) {
-            let key = at.key(qkv, r.base(row, j), kv);
-            let [p, slope, second] = shared.weight(q, key, (r.primal, head), shared.is_sole(r.token(row)));
-            let (mut s_dot, mut s_ddot) = (dot(q_dot, key), dot(q_ddot, key));
-            if j >= r.start {
-                let own = 2 * r.own(j);
-                let (k_dot, k_ddot) = (at.key(qkv_jet, own, kv), at.key(qkv_jet, own + 1, kv));
-                s_dot += dot(q, k_dot);
-                s_ddot += 2.0 * dot(q_dot, k_dot) + dot(q, k_ddot);
-            }
-            mass += p;
-            drift += p * scale * slope * s_dot;
-            (s_dot, s_ddot) = (scale * s_dot, scale * s_ddot);
-            *weight = [p, slope * s_dot, slope * s_ddot + second * s_dot * s_dot];
-        }
-        let center = drift / mass;
-        // `m` is sum_j p_j to zeroth, first and second order. `value`, `z_dot` and `z_ddot` are sum_j p_j v_j likewise.
-        let mut m = [0.0; 3];
-        let mut value = [0.0; MAX_D_HEAD];
-        z_dot.fill(0.0);
-        z_ddot.fill(0.0);
-        for (j, &[p, s_dot, s_ddot]) in (first_key..).zip(&weights) {
-            let from_center = s_dot - center;
-            let (first, second) = (p * from_center, p * (from_center * from_center + s_ddot));
-            for (m, w) in m.iter_mut().zip([p, first, second]) {
-                *m += w;
-            }
-            let v = at.value(qkv, r.base(row, j), kv);
-            axpy(p, v, &mut value[..at.width]);
-            axpy(first, v, z_dot);
-            axpy(second, v, z_ddot);
-            if j >= r.start {
-                let own = 2 * r.own(j);
-                let (v_dot, v_ddot) = (at.value(qkv_jet, own, kv), at.value(qkv_jet, own + 1, kv));
-                axpy(p, v_dot, z_dot);
-                axpy(2.0 * first, v_dot, z_ddot);
-                axpy(p, v_ddot, z_ddot);
-            }
-        }
-        for (e, (first, second)) in z_dot.iter_mut().zip(z_ddot).enumerate() {
-            let z = value[e] / m[0];
-            *first = (*first - m[1] * z) / m[0];
-            *second = (*second - 2.0 * m[1] * *first - m[2] * z) / m[0];
-        }
-    }
 }
 
 fn mean(bound: Bound<'_>) {

@@ -11,7 +11,7 @@ fn stems(folder: &str, ending: &str) -> BTreeSet<String> {
 }
 
 /// Modules of the ops crate that are not ops.
-const NO_OP: [&str; 16] = [
+const NO_OP: [&str; 17] = [
     "lib",
     "accumulate",
     "arguments",
@@ -19,6 +19,7 @@ const NO_OP: [&str; 16] = [
     "derivatives",
     "host",
     "items",
+    "jets",
     "linear",
     "op",
     "peak",

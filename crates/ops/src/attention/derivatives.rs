@@ -119,13 +119,13 @@ impl WithSimd for Item<'_, '_, Jvp<'_>> {
             }
             let own_bands = &own_bands[..rows];
             let key = |j: usize| at.key(qkv, block.base(first + j), kv);
-            let of_keys = Right::new(block.is_short(), (count, 0..count), width, key, keys);
+            let of_keys = Right::new((count, 0..count), width, key, keys);
             of_keys.scores(simd, bands, queries, weights, false);
             if !frozen {
                 of_keys.scores(simd, bands, q_dots, shifts, false);
                 if own < count {
                     let k_dot = |j: usize| at.key(qkv_dot, block.own(first + j), kv);
-                    let of_k_dots = Right::new(block.is_short(), (count, own..count), width, k_dot, k_dots);
+                    let of_k_dots = Right::new((count, own..count), width, k_dot, k_dots);
                     of_k_dots.scores(simd, own_bands, queries, shifts, true);
                 }
             }
@@ -191,9 +191,9 @@ impl WithSimd for Item<'_, '_, VjpQ<'_>> {
         }
         for (first, count) in block.keys(window) {
             let key = |j: usize| at.key(qkv, block.base(first + j), kv);
-            let of_keys = Right::new(block.is_short(), (count, 0..count), width, key, keys);
+            let of_keys = Right::new((count, 0..count), width, key, keys);
             let value = |j: usize| at.value(qkv, block.base(first + j), kv);
-            let of_values = Right::new(block.is_short(), (count, 0..count), width, value, values);
+            let of_values = Right::new((count, 0..count), width, value, values);
             pack(0..count, key, key_rows);
             let bands = &block.keys_of_rows(window, (first, count))[..rows];
             of_keys.scores(simd, bands, args.queries(query_row, head), weights, false);
@@ -250,8 +250,8 @@ impl WithSimd for Item<'_, '_, VjpKv<'_>> {
         let Range { start, .. } = block.tokens();
         let key = |j: usize| at.key(qkv, block.base(start + j), kv);
         let value = |j: usize| at.value(qkv, block.base(start + j), kv);
-        let of_keys = Right::new(block.is_short(), (rows, 0..rows), width, key, keys);
-        let of_values = Right::new(block.is_short(), (rows, 0..rows), width, value, values);
+        let of_keys = Right::new((rows, 0..rows), width, key, keys);
+        let of_values = Right::new((rows, 0..rows), width, value, values);
         for head in kv * at.share()..(kv + 1) * at.share() {
             for (first, count) in block.queries(window) {
                 pack(0..count, |i| at.query(qkv, block.base(first + i), head), queries);

@@ -57,7 +57,7 @@ impl WithSimd for Item<'_, '_, Primal<'_>> {
         let queries = Along { rows: &qkv[block.row * at.row() + head * at.width..], stride: at.row() };
         for (first, count) in block.keys(window) {
             let key = |j: usize| at.key(of(first + j).0, of(first + j).1, kv);
-            let of_keys = Right::new(block.is_short(), (count, 0..count), at.width, key, keys);
+            let of_keys = Right::new((count, 0..count), at.width, key, keys);
             pack(0..count, |j| at.value(of(first + j).0, of(first + j).1, kv), values);
             let bands = &block.keys_of_rows(window, (first, count))[..rows];
             of_keys.scores(simd, bands, queries, weights, false);

@@ -18,9 +18,6 @@ thread_local! {
 /// Items for each thread, below which blocks are smaller.
 const ENOUGH: usize = 4;
 
-/// Most rows of a sequence whose scores are dot products of rows: packed keys are not read often enough.
-const SHORT: usize = 2;
-
 /// Consecutive rows of one sequence.
 #[derive(Clone, Copy)]
 pub(super) struct Block {
@@ -36,11 +33,6 @@ impl Block {
     pub(super) fn tokens(&self) -> Range<usize> {
         let first = self.r.token(self.row);
         first..first + self.rows
-    }
-
-    /// Returns whether the sequence owns few rows.
-    pub(super) fn is_short(&self) -> bool {
-        self.r.end - self.r.start <= SHORT
     }
 
     /// Returns the first token that the sequence owns.
