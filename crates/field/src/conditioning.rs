@@ -247,9 +247,9 @@ mod tests {
                 assert!(value <= allowed, "{factor} {seed} {l},{t}: {value:e} {allowed:e}");
                 if value > 1e-5 {
                     beyond += 1;
-                    assert!(allowed < 2e-3, "{factor} {seed} {l},{t}: {allowed:e} tells nothing");
+                    assert!(allowed < 3e-3, "{factor} {seed} {l},{t}: {allowed:e} tells nothing");
                     let (value, allowed) = bound(1.02 * first);
-                    assert!(value > allowed || 0.02 * first.abs() < 2e-3 * scale, "{value:e} {allowed:e}");
+                    assert!(value > allowed || 0.02 * first.abs() < 3e-3 * scale, "{value:e} {allowed:e}");
                 }
             }
         }
