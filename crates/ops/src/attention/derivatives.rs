@@ -11,10 +11,10 @@ use super::blocks::{BLOCK, Band, LANES, over_band, pack, padded};
 use super::host::cap_of;
 use super::items::{Item, blocks, each, parts};
 use super::scores::Right;
-use super::tile::{Across, Along, Sums};
+use super::tile::{Across, Along, Sums, score};
 use super::{Layout, capped, first_key};
 use crate::arguments::params;
-use crate::host::{dot, exp};
+use crate::host::exp;
 
 /// Inputs of the derivatives: the shared primal, and the tangent or cotangent `t`.
 #[derive(Clone, Copy)]
@@ -187,7 +187,8 @@ impl WithSimd for Item<'_, '_, VjpQ<'_>> {
         let query_row = block.base(block.tokens().start);
         let [q_bars, mut means] = self.y;
         for (i, mean) in means.iter_mut().enumerate() {
-            mean[0] = dot(at.head(z_bar, block.row + i, head), at.head(z, query_row + i, head));
+            // Where attention reads one key, z is its value, and the mean has the bits of dp: their difference is 0.
+            mean[0] = score(simd, at.head(z_bar, block.row + i, head), at.head(z, query_row + i, head));
         }
         for (first, count) in block.keys(window) {
             let key = |j: usize| at.key(qkv, block.base(first + j), kv);

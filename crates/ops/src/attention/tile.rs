@@ -233,6 +233,18 @@ impl<S: Simd, A: Left> Product<'_, S, A> {
     }
 }
 
+/// Returns `<a, b>`, with the bits of the score of these rows in a tile.
+#[inline(always)]
+pub(super) fn score<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let mut sum = simd.splat_f32s(0.0);
+    for (a, b) in a.iter().zip(b) {
+        sum = simd.mul_add_e_f32s(simd.splat_f32s(*a), simd.splat_f32s(*b), sum);
+    }
+    let mut lanes = [0.0; LANES];
+    S::as_mut_simd_f32s(&mut lanes).0[0] = sum;
+    lanes[0]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
