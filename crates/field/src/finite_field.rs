@@ -1,7 +1,9 @@
 //! Finite responses of the field: what a source of its whole length does, beside what derivatives say.
 //!
 //! ```text
-//! finite = h(a = 1) - h(a = 0),    secant = integral over a from 0 to 1 of G(a) s,    G(a) = dh / ds at the run with a s
+//! finite = h(a = 1) - h(a = 0),    secant = integral over a from 0 to 1 of G(a) s
+//!
+//! G(a) = dh / ds at the run with a s
 //! ```
 //!
 //! The secant is the Green operator averaged over the way to the source. A Gauss-Legendre rule with n nodes replaces
