@@ -87,7 +87,7 @@ fn edits_of_the_stream_are_parts() {
     for golden in Golden::all().into_iter().chain(Golden::families()) {
         for on in subjects() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
-            let (last, d) = (golden.tokens.len() - 1, model.sizes().d);
+            let (last, d) = (golden.observable().position(), model.sizes().d);
             let layers = model.sizes().layers;
             let edits = vec![
                 Edit::add(Site::ResidPost(layers - 1), last, vec![0.25; d]),
