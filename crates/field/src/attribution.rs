@@ -52,7 +52,8 @@ const SUMS: f64 = 1e-4;
 /// `writers`, separated by commas.
 ///
 /// Certificates: all contributions add up to `<u, h[L]>` (`parts`) and, if J is a weighted sum of uncapped logits, with
-/// the constant to J (`adds_up`); the neurons and biases of each MLP add up to its contribution (`neurons`).
+/// the constant to J (`adds_up`); the neurons and biases of each MLP whose output is not edited add up to its
+/// contribution (`neurons`).
 ///
 /// # Errors
 /// A run that was not prepared, an observable that does not fit or reads the field below the last level, a device
@@ -146,6 +147,10 @@ fn neurons(result: Labelled, run: &Run, (outputs, u): (&Outputs, &[f32]), direct
     let biases: Vec<f64> = outputs.mlp_biases.chunks(tokens * sizes.d).map(|rows| dot(rows, u)).collect();
     let mut worst = 0.0f64;
     for (l, of_block) in products.chunks(sizes.inner).enumerate() {
+        // An edit of the output is in the MLP's contribution, and in that of no neuron.
+        if run.edits().iter().any(|edit| edit.site == Site::MlpOut(l)) {
+            continue;
+        }
         let writer = Writer::Mlp(l);
         let sum = of_block.iter().map(|&x| f64::from(x)).sum::<f64>() + biases[l];
         let whole: f64 = direct[writer.index(sizes) * tokens..][..tokens].iter().sum();

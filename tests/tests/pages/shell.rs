@@ -41,7 +41,8 @@ const OTHERS: [&str; 4] = ["apt-get", "dnf", "pacman", "pip"];
 const WITHOUT_DEVICE: [&str; 8] = ["devices", "doctor", "completions", "man", "merge", "grid", "compare", "summary"];
 
 /// Options of other programs: cargo, `benches/peers/run` and SLURM.
-const OTHER_OPTIONS: [&str; 9] = [
+const OTHER_OPTIONS: [&str; 10] = [
+    "--short",
     "--array",
     "--cpus-per-task",
     "--dependency",
