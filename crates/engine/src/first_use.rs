@@ -7,6 +7,7 @@ use bytemuck::cast_slice;
 
 use crate::buffer::{Buffer, Storage};
 use crate::collector::{Collected, Collector};
+use crate::counted::uncounted;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -96,7 +97,7 @@ impl Device {
 
 fn test(gpu: &Gpu, tests: &KernelTests, bound: f64, work: &dyn Fn(&KernelTests) -> Result<(), String>) -> Result<()> {
     let wrong = |found: String| Error::WrongKernel { device: tests.info.to_string(), found };
-    if let Err(reason) = work(tests) {
+    if let Err(reason) = uncounted(|| work(tests)) {
         go_on()?;
         return Err(wrong(reason));
     }
