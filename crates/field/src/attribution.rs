@@ -76,7 +76,7 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
     let zero: Vec<Edit> = (0..tokens).map(|t| Edit::ablate(last, t)).collect();
     let constant = run.values_under(&[zero], observable)?[0];
 
-    let edits = edited_parts(run, &outputs, &u)?;
+    let edits = edited_parts(run, &u, (&direct, &biases))?;
     let sum: f64 = direct.iter().chain(&biases).chain(edits.iter().flatten()).sum();
     let h = run.capture(last)?;
     let scale = (norm(&u) * norm(&h)).max(f64::MIN_POSITIVE);
@@ -116,7 +116,7 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
 /// Returns the direct contributions of edits of the stream and of attention's whole output, `[L, T]` by block: what a
 /// block adds at their tokens beside its heads, biases and MLP. `None` without such edits. Edits of the first level
 /// belong to the embedding, and those of heads, neurons and MLP outputs to these.
-fn edited_parts(run: &Run, outputs: &Outputs, u: &[f32]) -> Result<Option<Vec<f64>>> {
+fn edited_parts(run: &Run, u: &[f32], (direct, biases): (&[f64], &[f64])) -> Result<Option<Vec<f64>>> {
     let (sizes, tokens, d) = (run.model().sizes(), run.tokens().len(), run.model().sizes().d);
     let block = |site: Site| match site {
         Site::ResidPre(l) => l.checked_sub(1),
@@ -131,11 +131,11 @@ fn edited_parts(run: &Run, outputs: &Outputs, u: &[f32]) -> Result<Option<Vec<f6
     edited.sort_unstable();
     edited.dedup();
     let (field, mut parts) = (run.field()?, vec![0.0; sizes.layers * tokens]);
-    let row = |rows: &[f32], at: usize| dot(&rows[at * d..][..d], &u[at % tokens * d..][..d]);
+    let stream = |level: usize, t: usize| dot(&field[(level * tokens + t) * d..][..d], &u[t * d..][..d]);
     for (l, t) in edited {
-        let heads = (0..sizes.heads).map(|h| row(outputs.get(Writer::Head(l, h), sizes), t)).sum::<f64>();
-        let of_block = heads + row(outputs.get(Writer::Mlp(l), sizes), t) + row(&outputs.biases, l * tokens + t);
-        parts[l * tokens + t] = row(&field, (l + 1) * tokens + t) - row(&field, l * tokens + t) - of_block;
+        let writers = (0..sizes.heads).map(|h| Writer::Head(l, h)).chain([Writer::Mlp(l)]);
+        let written: f64 = writers.map(|writer| direct[writer.index(sizes) * tokens + t]).sum();
+        parts[l * tokens + t] = stream(l + 1, t) - stream(l, t) - written - biases[l * tokens + t];
     }
     Ok(Some(parts))
 }

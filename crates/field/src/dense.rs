@@ -112,6 +112,13 @@ pub(crate) fn add_scaled(sum: &mut [f64], a: f64, x: &[f64]) {
     sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += a * x);
 }
 
+/// Returns `sum_i weight_i x_i`.
+pub(crate) fn combined(x: &[Vec<f64>], weights: &[f64]) -> Vec<f64> {
+    let mut sum = vec![0.0; x.first().map_or(0, Vec::len)];
+    x.iter().zip(weights).for_each(|(x, weight)| add_scaled(&mut sum, *weight, x));
+    sum
+}
+
 pub(crate) fn size(a: &[f64]) -> f64 {
     inner(a, a).sqrt()
 }

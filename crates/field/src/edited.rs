@@ -1,9 +1,21 @@
-//! The edits of a run in words, for the metadata of results.
+//! The edits of a run: with sources added, and in words, for the metadata of results.
 
-use resolvent_model::{Change, Edit};
+use resolvent_model::{Change, Edit, Run, Source};
 
 /// Edits that are named; a hash identifies all.
 const NAMED: usize = 8;
+
+/// Returns the sources times `amount`, as edits.
+pub(crate) fn moved(sources: &[Source], amount: f64) -> impl Iterator<Item = Edit> {
+    sources.iter().map(move |Source { site, token, vector }| {
+        Edit::add(*site, *token, vector.iter().map(|x| (amount * f64::from(*x)) as f32).collect())
+    })
+}
+
+/// Returns the run's edits, then the sources times `amount`.
+pub(crate) fn with_sources(run: &Run, sources: &[Source], amount: f64) -> Vec<Edit> {
+    run.edits().iter().cloned().chain(moved(sources, amount)).collect()
+}
 
 /// Returns how many edits there are, a hash of them, and the first ones: edits of one site and one change at several
 /// tokens are named once, with the first and the last token.

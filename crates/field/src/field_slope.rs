@@ -4,6 +4,7 @@ use resolvent_model::{Edit, EditedPrompt, Run, Site, Source, SourcedRun, capture
 
 use crate::certificate::{Certificate, SLOPE, norm};
 use crate::derivatives::responses_all;
+use crate::edited::with_sources;
 use crate::error::Result;
 use crate::noise;
 use crate::place::Place;
@@ -28,9 +29,8 @@ impl PlacedSource<'_> {
     }
 
     /// Returns the edits of the run in which the source is added at an amplitude.
-    fn moved(&self, amplitude: f64) -> Vec<Edit> {
-        let Source { site, token, vector } = self.at(amplitude);
-        self.run.edits().iter().cloned().chain([Edit::add(site, token, vector)]).collect()
+    pub(crate) fn moved(&self, amplitude: f64) -> Vec<Edit> {
+        with_sources(self.run, &[self.at(1.0)], amplitude)
     }
 }
 

@@ -9,17 +9,17 @@
 //! The secant is the Green operator averaged over the way to the source. A Gauss-Legendre rule with n nodes replaces
 //! the integral; with more nodes it becomes the finite response. First order is the value at a = 0 alone.
 
-use resolvent_model::{Edit, EditedPrompt, Mode, Run, Site, Source, SourcedRun, jvp_of};
+use resolvent_model::{Edit, EditedPrompt, Run, SourcedRun};
 
 use crate::certificate::{narrow, norm};
-use crate::dense::add_scaled;
-use crate::error::{Error, Result};
+use crate::dense::{add_scaled, wide};
+use crate::derivatives::responses_all;
+use crate::error::Result;
 use crate::field_slope::PlacedSource;
 use crate::labelled::Labelled;
 use crate::noise;
 use crate::place::shape;
 use crate::quadrature::Rule;
-use crate::regime::MOST_NODES;
 
 /// Adds the finite response of a source to its result of first order, from a secant with `nodes` nodes.
 ///
@@ -29,28 +29,23 @@ use crate::regime::MOST_NODES;
 /// response, or where rounding hides the error.
 ///
 /// # Errors
-/// Too many nodes, or a device error.
+/// A device error.
 pub(crate) fn with_finite(result: Labelled, placed: &PlacedSource<'_>, nodes: usize) -> Result<Labelled> {
-    let PlacedSource { run, place: (level, token), vector } = *placed;
-    if nodes > MOST_NODES {
-        return Err(Error::Input(format!("{nodes} nodes of a secant: give at most {MOST_NODES}")));
-    }
+    let run = placed.run;
     let (rule, (levels, tokens, d)) = (Rule::new(nodes), shape(run));
-    let source = [Source { site: Site::level(level, run.model().sizes()), token, vector: vector.to_vec() }];
-    let shares: Vec<f64> = rule.nodes.iter().map(|node| node[0]).chain([1.0]).collect();
-    let runs = on_the_way(run, &source[0], &shares)?;
+    let shares = rule.nodes.iter().map(|node| node[0]).chain([1.0]);
+    let runs = on_the_way(placed, shares)?;
     let Some((whole, runs)) = runs.split_last() else { return Ok(result) };
     let field = run.field()?;
     let finite: Vec<f32> = whole.field()?.iter().zip(&field).map(|(a, b)| a - b).collect();
-    let [mut secant, mut embedded] = [0, 1].map(|_| vec![0.0f64; field.len()]);
+    let source = [placed.at(1.0)];
     let sourced: Vec<SourcedRun<'_>> = runs.iter().map(|run| SourcedRun { run, sources: &source }).collect();
-    jvp_of(Mode::Exact, &sourced, &run.levels(), &mut |chunk| {
-        let [_, weight, weight_embedded] = rule.nodes[chunk.sequence];
-        let rows: Vec<f64> = chunk.rows.iter().map(|x| f64::from(*x)).collect();
-        let at = (chunk.site * tokens + chunk.token) * d;
-        add_scaled(&mut secant[at..at + rows.len()], weight, &rows);
-        add_scaled(&mut embedded[at..at + rows.len()], weight_embedded, &rows);
-    })?;
+    let [mut secant, mut embedded] = [0, 1].map(|_| vec![0.0f64; field.len()]);
+    for ([_, weight, weight_embedded], response) in rule.nodes.iter().zip(responses_all(&sourced)?) {
+        let response = wide(&response);
+        add_scaled(&mut secant, *weight, &response);
+        add_scaled(&mut embedded, *weight_embedded, &response);
+    }
     let (secant, embedded) = (narrow(&secant), narrow(&embedded));
     let first = result.array("response").map_or(&[][..], |response| &response.data);
     let unit = noise::unit(run.model().sizes());
@@ -71,17 +66,13 @@ pub(crate) fn with_finite(result: Labelled, placed: &PlacedSource<'_>, nodes: us
 }
 
 /// Returns the runs with each share of the source added.
-fn on_the_way(run: &Run, Source { site, token, vector }: &Source, shares: &[f64]) -> Result<Vec<Run>> {
-    let edit = |share: &f64| {
-        let part = vector.iter().map(|v| (share * f64::from(*v)) as f32).collect();
-        run.edits().iter().cloned().chain([Edit::add(*site, *token, part)]).collect::<Vec<Edit>>()
-    };
-    let edits: Vec<Vec<Edit>> = shares.iter().map(edit).collect();
-    let prompts: Vec<EditedPrompt<'_>> =
-        edits.iter().map(|edits| EditedPrompt { tokens: run.tokens(), edits }).collect();
+fn on_the_way(placed: &PlacedSource<'_>, shares: impl Iterator<Item = f64>) -> Result<Vec<Run>> {
+    let (model, tokens) = (placed.run.model(), placed.run.tokens());
+    let edits: Vec<Vec<Edit>> = shares.map(|share| placed.moved(share)).collect();
+    let prompts: Vec<EditedPrompt<'_>> = edits.iter().map(|edits| EditedPrompt { tokens, edits }).collect();
     let mut runs = Vec::with_capacity(prompts.len());
-    for part in run.model().passes(&prompts, |prompt| prompt.tokens.len()) {
-        runs.extend(run.model().run_edited(part, &[])?);
+    for part in model.passes(&prompts, |prompt| prompt.tokens.len()) {
+        runs.extend(model.run_edited(part, &[])?);
     }
     Ok(runs)
 }

@@ -21,6 +21,7 @@ use crate::case::Case;
 use crate::certificate::{ADJOINT, Certificate, dot, narrow, worse};
 use crate::conditioning::{amplification, conditioned};
 use crate::derivatives::responses_all;
+use crate::edited::{moved, with_sources};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::place::shape;
@@ -172,14 +173,6 @@ impl FlowCase<'_> {
             false => Ok(levels),
         }
     }
-
-    /// Returns the run's edits, then the sources times `amount`.
-    fn edits(&self, amount: f64) -> Vec<Edit> {
-        let moved = |Source { site, token, vector }: &Source| {
-            Edit::add(*site, *token, vector.iter().map(|x| (amount * f64::from(*x)) as f32).collect())
-        };
-        self.run.edits().iter().cloned().chain(self.sources.iter().map(moved)).collect()
-    }
 }
 
 /// The flow at one run, and the check of its sums.
@@ -243,7 +236,7 @@ struct Secant {
 /// Returns the secant of each case: a forward, a tangent and a backward pass at each amplitude.
 fn secants(cases: &[FlowCase<'_>], levels: &[Vec<usize>], rule: &Rule) -> Result<Vec<Secant>> {
     let Some(first) = cases.first() else { return Ok(Vec::new()) };
-    let whole: Vec<Vec<Edit>> = cases.iter().map(|case| case.edits(1.0)[case.run.edits().len()..].to_vec()).collect();
+    let whole: Vec<Vec<Edit>> = cases.iter().map(|case| moved(case.sources, 1.0).collect()).collect();
     let ends = cases.iter().zip(&whole).flat_map(|(case, edits)| {
         let with = |edits| EditedRun { run: case.run, edits, observable: case.observable };
         [with(&[]), with(edits)]
@@ -256,7 +249,7 @@ fn secants(cases: &[FlowCase<'_>], levels: &[Vec<usize>], rule: &Rule) -> Result
     };
     let mut secants: Vec<Secant> = cases.iter().zip(ends.chunks(2)).map(start).collect();
     for [amount, weights @ ..] in &rule.nodes {
-        let edits: Vec<Vec<Edit>> = cases.iter().map(|case| case.edits(*amount)).collect();
+        let edits: Vec<Vec<Edit>> = cases.iter().map(|case| with_sources(case.run, case.sources, *amount)).collect();
         let with = cases.iter().zip(&edits);
         let prompts: Vec<EditedPrompt<'_>> =
             with.map(|(case, edits)| EditedPrompt { tokens: case.run.tokens(), edits }).collect();

@@ -9,6 +9,7 @@ use crate::finite_field::with_finite;
 use crate::geometry::Geometry;
 use crate::labelled::Labelled;
 use crate::place::{Place, inside, shape};
+use crate::quadrature::check_nodes;
 
 /// Optional parts of the result of [`green_with`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -55,6 +56,7 @@ pub fn green_with(run: &Run, place: Place, source: &[f32], options: GreenOptions
 /// # Errors
 /// As [`green`], for any of the sources.
 pub fn green_all(sources: &[PlacedSource<'_>], options: GreenOptions) -> Result<Vec<Labelled>> {
+    check_nodes(options.nodes)?;
     for PlacedSource { run, place, .. } in sources {
         inside(*place, run)?;
     }

@@ -99,9 +99,7 @@ fn products(
     let (mut map, mut sizes) = (vec![0.0; n * n], vec![0.0f64; n * n]);
     linear.hvp_at(&each, observable, &sites, &mut |chunk| {
         for (i, source) in sources.iter().enumerate().filter(|(_, s)| s.site == sites[chunk.site]) {
-            let width = source.vector.len();
-            let row = source.token.checked_sub(chunk.token).and_then(|t| chunk.rows.get(t * width..(t + 1) * width));
-            if let Some(h) = row {
+            if let Some(h) = chunk.row(source.token, source.vector.len()) {
                 map[i * n + chunk.sequence] = dot(&source.vector, h);
                 sizes[i * n + chunk.sequence] = norm(&source.vector) * norm(h);
             }

@@ -67,9 +67,8 @@ impl<'a> Operator<'a> {
         let mut out = vec![vec![0.0; places.len() * d]; count];
         pass(&sites, &mut |chunk| {
             for (i, &(level, token)) in places.iter().enumerate() {
-                let row = token.checked_sub(chunk.token).filter(|row| row * d < chunk.rows.len());
-                if let Some(row) = row.filter(|_| level == levels[chunk.site]) {
-                    out[chunk.sequence][i * d..(i + 1) * d].copy_from_slice(&chunk.rows[row * d..(row + 1) * d]);
+                if let Some(row) = chunk.row(token, d).filter(|_| level == levels[chunk.site]) {
+                    out[chunk.sequence][i * d..(i + 1) * d].copy_from_slice(row);
                 }
             }
         })?;

@@ -6,6 +6,19 @@
 
 use std::f64::consts::PI;
 
+use crate::error::{Error, Result};
+
+/// The most nodes of a secant response.
+const MOST: usize = 16;
+
+/// Returns an error if a secant response is to have too many nodes.
+pub(crate) fn check_nodes(n: usize) -> Result<()> {
+    match n {
+        0..=MOST => Ok(()),
+        _ => Err(Error::Input(format!("{n} nodes of a secant: give at most {MOST}"))),
+    }
+}
+
 /// A rule: its nodes, ascending, with the weights of the rule and of its embedded rule.
 pub(crate) struct Rule {
     /// Node, weight, and weight in the embedded rule (0 at nodes that it leaves out).

@@ -13,7 +13,7 @@
 use resolvent_model::gaussian;
 
 use crate::certificate::{narrow, worse};
-use crate::dense::{Dense, inner, orthonormal_to, svd, wide};
+use crate::dense::{Dense, combined, inner, orthonormal_to, svd, wide};
 use crate::error::{Error, Result};
 use crate::linear_map::LinearMap;
 use crate::remainder::{Triplets, failure, remainder};
@@ -231,19 +231,10 @@ fn projected(basis: &[Vec<f64>], image: &[Vec<f32>], [rows, columns]: [usize; 2]
     let small = svd(&image.iter().flat_map(|row| wide(row)).collect::<Vec<f64>>(), columns)?;
     for i in 0..k.min(small.values.len()) {
         found.values[i] = small.values[i];
-        found.left[i] = combined(basis, &small.left[i]);
+        found.left[i] = narrow(&combined(basis, &small.left[i]));
         found.right[i] = narrow(&small.right[i]);
     }
     Ok(found)
-}
-
-/// Returns `sum_i weight_i x_i`.
-fn combined(x: &[Vec<f64>], weights: &[f64]) -> Vec<f32> {
-    let mut sum = vec![0.0; x.first().map_or(0, Vec::len)];
-    for (x, weight) in x.iter().zip(weights) {
-        sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += weight * x);
-    }
-    narrow(&sum)
 }
 
 /// Returns `|image - s x|`.

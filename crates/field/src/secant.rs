@@ -11,6 +11,7 @@ use resolvent_model::{Edit, EditedPrompt, Mode, Observable, Run, Source};
 
 use crate::certificate::dot;
 use crate::derivatives::derivatives_all;
+use crate::edited::with_sources;
 use crate::error::Result;
 use crate::quadrature::Rule;
 
@@ -27,11 +28,8 @@ pub(crate) fn secants(sourced: &[Sourced<'_>], rule: &Rule) -> Result<Vec<[f64; 
     let nodes = rule.nodes.len();
     let edits: Vec<Vec<Edit>> = sourced
         .iter()
-        .flat_map(|Sourced { run, source: Source { site, token, vector }, .. }| {
-            rule.nodes.iter().map(|[x, ..]| {
-                let part = vector.iter().map(|v| (x * f64::from(*v)) as f32).collect();
-                run.edits().iter().cloned().chain([Edit::add(*site, *token, part)]).collect()
-            })
+        .flat_map(|Sourced { run, source, .. }| {
+            rule.nodes.iter().map(|[x, ..]| with_sources(run, std::slice::from_ref(source), *x))
         })
         .collect();
     let mut secants = vec![[0.0; 2]; sourced.len()];

@@ -47,6 +47,14 @@ pub struct Chunk<'a> {
     pub rows: &'a [f32],
 }
 
+impl<'a> Chunk<'a> {
+    /// Returns the row of a token, of the site's width; `None` if the chunk has no such row.
+    pub fn row(&self, token: usize, width: usize) -> Option<&'a [f32]> {
+        let at = token.checked_sub(self.token)? * width;
+        self.rows.get(at..at + width)
+    }
+}
+
 /// Returns the value of each edited run's observable.
 ///
 /// Edited runs share batches if their base runs come from one call of [`crate::Model::run_all`].

@@ -8,51 +8,36 @@ use resolvent_engine::{Device, Error, Kernel, Launch, Options, Result};
 use resolvent_shaders as shaders;
 use resolvent_tests::{Subject, gpus};
 
+use super::kernel::kernel;
 use super::with;
 
-macro_rules! kernel {
+/// Defines a kernel that is to fill `y` with 2, and whose WGSL has this body.
+macro_rules! twos {
     ($name:ident, $shader:literal, $body:literal) => {
-        static $name: Kernel = Kernel {
-            shader: &shaders::Kernel {
-                name: concat!($shader, ".primal"),
-                shader: $shader,
-                entry: "primal",
-                params_size: 16,
-                bindings: &[shaders::Binding {
-                    slot: 1,
-                    name: "y",
-                    access: shaders::Access::ReadWrite,
-                    element: shaders::Element::F32,
-                }],
-                overrides: &[],
-                workgroup: [shaders::Extent::Literal(64), shaders::Extent::Literal(1), shaders::Extent::Literal(1)],
-                variants: &[shaders::Variant {
-                    name: "base",
-                    source: concat!(
-                        "@group(0) @binding(1) var<storage, read_write> y: array<f32>;\n",
-                        "@compute @workgroup_size(64)\n",
-                        "fn primal(@builtin(local_invocation_index) lane: u32) { ",
-                        $body,
-                        " }\n"
-                    ),
-                    features: shaders::Features { subgroup: false, f16: false, cooperative: false },
-                    numbers: &[],
-                    flags: &[],
-                    lines: &[shaders::Run { start: 1, file: "shaders/ops/two.wgsl", line: 1 }],
-                }],
-            },
-            host: |bound| {
+        kernel!(
+            $name,
+            $shader,
+            16,
+            concat!(
+                "@group(0) @binding(1) var<storage, read_write> y: array<f32>;\n",
+                "@compute @workgroup_size(64)\n",
+                "fn primal(@builtin(local_invocation_index) lane: u32) { ",
+                $body,
+                " }\n"
+            ),
+            &[shaders::Run { start: 1, file: "shaders/ops/two.wgsl", line: 1 }],
+            |bound| {
                 let ([], [y]) = bound.slices::<0, 1>();
                 y.fill(2.0);
-            },
-        };
+            }
+        );
     };
 }
 
-kernel!(RIGHT, "right", "y[lane] = 2.0;");
-kernel!(WRONG, "wrong", "y[lane] = 2.0 + select(0.0, 1e-3, lane == 40u);");
-kernel!(IDLE, "idle", "if (lane > 0u) { y[lane] = 2.0; }");
-kernel!(REFUSED, "refused", "y[lane] = missing;");
+twos!(RIGHT, "right", "y[lane] = 2.0;");
+twos!(WRONG, "wrong", "y[lane] = 2.0 + select(0.0, 1e-3, lane == 40u);");
+twos!(IDLE, "idle", "if (lane > 0u) { y[lane] = 2.0; }");
+twos!(REFUSED, "refused", "y[lane] = missing;");
 
 /// Launches kernels in one submission, and returns what the last one has written.
 fn launched(device: &Device, kernels: &[&'static Kernel]) -> Result<Vec<f32>> {

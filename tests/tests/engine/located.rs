@@ -4,6 +4,7 @@ use resolvent_engine::{Error, Kernel, Launch};
 use resolvent_shaders as shaders;
 use resolvent_tests::gpus;
 
+use super::kernel::kernel;
 use super::{filled, with};
 
 /// Line 5 of the assembled text, with an identifier that is not declared, is line 41 of the second file.
@@ -26,41 +27,13 @@ fn primal(@builtin(local_invocation_index) lane: u32) {
 }
 ";
 
-macro_rules! broken {
-    ($name:ident, $shader:literal, $source:ident) => {
-        static $name: Kernel = Kernel {
-            shader: &shaders::Kernel {
-                name: concat!($shader, ".primal"),
-                shader: $shader,
-                entry: "primal",
-                params_size: 0,
-                bindings: &[shaders::Binding {
-                    slot: 1,
-                    name: "y",
-                    access: shaders::Access::ReadWrite,
-                    element: shaders::Element::F32,
-                }],
-                overrides: &[],
-                workgroup: [shaders::Extent::Literal(64), shaders::Extent::Literal(1), shaders::Extent::Literal(1)],
-                variants: &[shaders::Variant {
-                    name: "base",
-                    source: $source,
-                    features: shaders::Features { subgroup: false, f16: false, cooperative: false },
-                    numbers: &[],
-                    flags: &[],
-                    lines: &[
-                        shaders::Run { start: 1, file: "shaders/lib/sizes.wgsl", line: 7 },
-                        shaders::Run { start: 2, file: "shaders/ops/broken.wgsl", line: 38 },
-                    ],
-                }],
-            },
-            host: |_| {},
-        };
-    };
-}
+const LINES: &[shaders::Run] = &[
+    shaders::Run { start: 1, file: "shaders/lib/sizes.wgsl", line: 7 },
+    shaders::Run { start: 2, file: "shaders/ops/broken.wgsl", line: 38 },
+];
 
-broken!(NAMES, "broken_names", UNDECLARED);
-broken!(TYPES, "broken_types", MISTYPED);
+kernel!(NAMES, "broken_names", 0, UNDECLARED, LINES, |_| {});
+kernel!(TYPES, "broken_types", 0, MISTYPED, LINES, |_| {});
 
 #[test]
 fn an_error_in_the_wgsl_names_file_and_line() {

@@ -4,6 +4,7 @@ mod compared;
 mod errors;
 mod first_use;
 mod futures;
+mod kernel;
 mod located;
 mod memory;
 mod refused;

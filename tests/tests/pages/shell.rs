@@ -40,9 +40,8 @@ const OTHERS: [&str; 4] = ["apt-get", "dnf", "pacman", "pip"];
 /// Commands that take no device, or that write before they open one.
 const WITHOUT_DEVICE: [&str; 8] = ["devices", "doctor", "completions", "man", "merge", "grid", "compare", "summary"];
 
-/// Options of other programs: cargo, `benches/peers/run` and SLURM.
+/// Options of other programs: cargo, xtask, `benches/peers/run` and SLURM.
 const OTHER_OPTIONS: [&str; 10] = [
-    "--short",
     "--array",
     "--cpus-per-task",
     "--dependency",
@@ -50,6 +49,7 @@ const OTHER_OPTIONS: [&str; 10] = [
     "--help",
     "--only",
     "--release",
+    "--short",
     "--version",
     "--workspace",
 ];

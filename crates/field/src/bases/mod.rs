@@ -341,8 +341,7 @@ fn gradients(linear: &Linearization<'_>, observables: &[Observable], places: &[P
     let mut sets = vec![vec![vec![0.0; d]; observables.len()]; places.len()];
     linear.vjp_at(&seeds?, &sites, &mut |chunk| {
         for (set, &(level, token)) in sets.iter_mut().zip(places) {
-            let row = token.checked_sub(chunk.token).and_then(|row| chunk.rows.get(row * d..(row + 1) * d));
-            if let Some(row) = row.filter(|_| level == levels[chunk.site]) {
+            if let Some(row) = chunk.row(token, d).filter(|_| level == levels[chunk.site]) {
                 set[chunk.sequence] = wide(row);
             }
         }

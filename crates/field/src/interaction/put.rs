@@ -66,8 +66,7 @@ pub(super) fn interactions(
         linear.hvp_at(&alone[j..=j], observable, &sites, &mut |chunk| {
             for &i in before.iter().filter(|&&i| sources[i].site == sites[chunk.site]) {
                 let (token, vector) = (sources[i].token, &sources[i].vector);
-                let row = token.checked_sub(chunk.token).map(|row| row * vector.len());
-                if let Some(h) = row.and_then(|at| chunk.rows.get(at..at + vector.len())) {
+                if let Some(h) = chunk.row(token, vector.len()) {
                     map[i * n + j] += dot(vector, h);
                 }
             }

@@ -179,7 +179,7 @@ fn achieved(run: &Run, goals: &[Goal], sites: &[Place], x: &[f32]) -> Result<Vec
                 let before = &run.field()?[(level * tokens + token) * d..][..d];
                 let mut change = vec![0.0; d];
                 run.fields_under(&[&edits], &[Site::level(*level, run.model().sizes())], &mut |chunk| {
-                    let row = token.checked_sub(chunk.token).and_then(|row| chunk.rows.get(row * d..(row + 1) * d));
+                    let row = chunk.row(*token, d);
                     for (change, (after, before)) in change.iter_mut().zip(row.into_iter().flatten().zip(before)) {
                         *change = after - before;
                     }

@@ -218,7 +218,7 @@ impl<'a> Observed<'a> {
         vjp_of(Mode::Exact, &seeded, &sites, &mut |chunk| {
             for (k, source) in &by_site[chunk.site] {
                 let (token, width) = (source.token + self.offset(chunk.sequence), source.vector.len());
-                let row = token.checked_sub(chunk.token).and_then(|row| chunk.rows.get(row * width..(row + 1) * width));
+                let row = chunk.row(token, width);
                 responses[*k][chunk.sequence] += row.map_or(0.0, |row| dot(row, &source.vector) as f32);
             }
         })?;

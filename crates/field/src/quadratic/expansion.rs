@@ -4,7 +4,7 @@ use resolvent_model::{Linearization, Observable, Site, Source};
 
 use crate::bases::products;
 use crate::certificate::{Certificate, SYMMETRY, narrow, worse};
-use crate::dense::{add_scaled, inner, size, symmetric, wide};
+use crate::dense::{add_scaled, combined, inner, size, symmetric, wide};
 use crate::error::Result;
 use crate::interaction::SAME_PAIR;
 use crate::place::Place;
@@ -93,13 +93,6 @@ impl Expansion {
         }
         Ok(Certificate::new("along", worst, SYMMETRY))
     }
-}
-
-/// Returns `sum_i weight_i x_i`.
-fn combined(x: &[Vec<f64>], weights: &[f64]) -> Vec<f64> {
-    let mut sum = vec![0.0; x.first().map_or(0, Vec::len)];
-    x.iter().zip(weights).for_each(|(x, weight)| add_scaled(&mut sum, *weight, x));
-    sum
 }
 
 /// Returns the share of k directions in `|H|^2`, given `within` = `|V^T H V|^2`, `H v` of each direction, and `H x` of

@@ -16,12 +16,12 @@ use setup::{At, Secants, Setup};
 
 use crate::certificate::{Certificate, SLOPE, adjoint_all, narrow, norm};
 use crate::conditioning::{amplification, conditioned};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::noise;
 use crate::place::Place;
 use crate::prompts::Outcomes;
-use crate::quadrature::Rule;
+use crate::quadrature::{Rule, check_nodes};
 use crate::radius::{Curve, LINEAR, radii, radii_from};
 use crate::slope::{CURVED, amplitudes, first_to_pass};
 
@@ -37,9 +37,6 @@ pub struct RegimeOptions {
     /// Number of nodes of the secant response; 0 leaves it out.
     pub nodes: usize,
 }
-
-/// The most nodes of a secant response.
-pub(crate) const MOST_NODES: usize = 16;
 
 impl Default for RegimeOptions {
     fn default() -> Self {
@@ -100,9 +97,7 @@ pub struct RegimeCase<'a> {
 /// # Errors
 /// As [`regime`] for any of the cases, except for a check that fails.
 pub fn regime_all(cases: &[RegimeCase<'_>], options: &RegimeOptions) -> Outcomes {
-    if options.nodes > MOST_NODES {
-        return Err(Error::Input(format!("{} nodes of a secant: give at most {MOST_NODES}", options.nodes)));
-    }
+    check_nodes(options.nodes)?;
     let setup = Setup::new(cases, (&options.amplitudes, options.absolute))?;
     let along = along_of(&setup.probed(&setup.sources()))?;
     measured(&setup, &along, options)
