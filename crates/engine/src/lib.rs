@@ -36,6 +36,7 @@ mod recording;
 mod steps;
 mod stop;
 mod tensor;
+mod upload;
 mod waiting;
 mod work;
 
