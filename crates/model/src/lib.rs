@@ -32,6 +32,7 @@ mod error;
 mod files;
 mod finite;
 mod floats;
+mod formats;
 #[cfg(test)]
 mod fuzz;
 mod generate;
@@ -55,7 +56,6 @@ mod named;
 mod observable;
 mod observable_text;
 mod order;
-mod packed;
 mod parameters;
 mod passes;
 mod paths;

@@ -22,11 +22,11 @@ pub(crate) struct Mapped {
 #[cfg(unix)]
 const AROUND: usize = 2 << 20;
 
-/// Number of elements that a thread converts at a time: a megabyte of f32.
-pub(crate) const PIECE: usize = 1 << 18;
+/// Number of elements that a thread converts at a time: a quarter of a megabyte of f32.
+pub(crate) const PIECE: usize = 1 << 16;
 
 /// Number of elements to convert before their pages are released: sixteen megabytes of f32.
-pub(crate) const WINDOW: usize = 16 * PIECE;
+pub(crate) const WINDOW: usize = 64 * PIECE;
 
 /// Where the bytes are.
 #[derive(Debug)]

@@ -2,31 +2,33 @@
 
 use rayon::prelude::*;
 
-/// Elements of a stored row that are read at a time: a cache line of f32. As many rows of them fit the registers.
-const TILE: usize = 16;
+/// Stored rows in a tile: in f32, their elements are two cache lines of a row of the matrix, and in f16 one.
+const ROWS: usize = 32;
+
+/// Elements of each stored row in a tile: whole cache lines, few enough that tiles stay in the first cache.
+const INPUTS: usize = 64;
 
 /// Writes each row of `stored` to the column of `matrix` beside it. A row of `matrix` has `n` elements.
 ///
 /// Reading one element of row after row would load the same cache lines again and again: rows often lie a power of two
 /// apart, and then only a few of their lines fit the cache together. So each line is read once, into a tile.
-pub(crate) fn transpose(stored: &[(usize, &[f32])], matrix: &mut [f32], n: usize) {
-    matrix.par_chunks_mut(TILE * n).enumerate().for_each(|(band, rows)| {
-        let first = band * TILE;
-        for block in stored.chunks(TILE) {
-            let mut tile = [[0.0f32; TILE]; TILE];
-            for ((_, row), line) in block.iter().zip(&mut tile) {
-                match row[first..].first_chunk::<TILE>() {
-                    Some(whole) => *line = *whole,
-                    None => line[..row.len() - first].copy_from_slice(&row[first..]),
+pub(crate) fn transpose<T: Copy + Default + Send + Sync>(stored: &[(usize, &[T])], matrix: &mut [T], n: usize) {
+    matrix.par_chunks_mut(INPUTS * n).enumerate().for_each(|(band, rows)| {
+        let (first, inputs) = (band * INPUTS, rows.len() / n);
+        let mut tile = [[T::default(); ROWS]; INPUTS];
+        for block in stored.chunks(ROWS) {
+            for (r, (_, row)) in block.iter().enumerate() {
+                for (line, x) in tile.iter_mut().zip(&row[first..first + inputs]) {
+                    line[r] = *x;
                 }
             }
             let start = block.first().map_or(0, |(column, _)| *column);
-            let adjacent = block.len() == TILE && block.iter().enumerate().all(|(i, (column, _))| *column == start + i);
-            for (i, row) in rows.chunks_mut(n).enumerate() {
-                if adjacent && let Some(to) = row[start..].first_chunk_mut::<TILE>() {
-                    to.iter_mut().zip(&tile).for_each(|(x, line)| *x = line[i]);
+            let adjacent = block.iter().enumerate().all(|(i, (column, _))| *column == start + i);
+            for (row, line) in rows.chunks_mut(n).zip(&tile) {
+                if adjacent && let Some(to) = row[start..].first_chunk_mut::<ROWS>().filter(|_| block.len() == ROWS) {
+                    *to = *line;
                 } else {
-                    block.iter().zip(&tile).for_each(|((column, _), line)| row[*column] = line[i]);
+                    block.iter().zip(line).for_each(|((column, _), x)| row[*column] = *x);
                 }
             }
         }
@@ -35,24 +37,32 @@ pub(crate) fn transpose(stored: &[(usize, &[f32])], matrix: &mut [f32], n: usize
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
 
-    #[test]
-    fn rows_become_columns() {
-        for (inputs, columns) in [(1, vec![0]), (5, vec![2, 0]), (33, (0..35).collect()), (16, (0..48).rev().collect())]
-        {
-            let n = columns.len() + 1;
-            let rows: Vec<Vec<f32>> =
-                columns.iter().map(|c| (0..inputs).map(|i| (c * 1000 + i) as f32).collect()).collect();
-            let stored: Vec<(usize, &[f32])> = columns.iter().copied().zip(rows.iter().map(Vec::as_slice)).collect();
-            let mut matrix = vec![-1.0; inputs * n];
+    fn check<T: Copy + Default + Send + Sync + PartialEq + std::fmt::Debug>(of: impl Fn(usize) -> T) {
+        let cases = [(1, vec![0]), (5, vec![2, 0]), (63, (0..35).collect()), (65, (3..67).collect()), (64, vec![1; 1])];
+        for (inputs, columns) in cases.into_iter().chain([(130, (0..96).rev().collect())]) {
+            let n = columns.iter().max().map_or(0, |last| last + 2);
+            let rows: Vec<Vec<T>> =
+                columns.iter().map(|c| (0..inputs).map(|i| of(c * 1000 + i + 1)).collect()).collect();
+            let stored: Vec<(usize, &[T])> = columns.iter().copied().zip(rows.iter().map(Vec::as_slice)).collect();
+            let mut matrix = vec![of(0); inputs * n];
             transpose(&stored, &mut matrix, n);
             for (i, row) in matrix.chunks(n).enumerate() {
                 for (c, &x) in row.iter().enumerate() {
-                    let expected = if columns.contains(&c) { (c * 1000 + i) as f32 } else { -1.0 };
+                    let expected = if columns.contains(&c) { of(c * 1000 + i + 1) } else { of(0) };
                     assert_eq!(x, expected, "{inputs} inputs, row {i}, column {c}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn rows_become_columns() {
+        check(|i| i as f32);
+        // Below infinity: a NaN equals nothing.
+        check(|i| f16::from_bits((i % 0x7C00) as u16));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use half::f16;
 use resolvent_engine::{Device, Shape, Tensor};
 use resolvent_ops::Weight;
 use resolvent_ops::embed::Vocabulary;
@@ -10,12 +11,12 @@ use resolvent_ops::matmul::Matmul;
 
 use crate::arch::{Orientation, Part};
 use crate::error::Result;
-use crate::packed::{Packed, Rounding};
+use crate::formats::{Format, Rounding, STAGE};
 use crate::source::WeightSource;
 use crate::transposed::transpose;
 
-/// Elements converted and uploaded at a time. This bounds the host memory of loading, besides the file itself and one
-/// matrix that is stored in another layout.
+/// Words uploaded to a GPU at a time. This bounds the host memory of loading, besides the file itself and one matrix
+/// that is stored in another layout.
 const CHUNK: usize = 1 << 22;
 
 /// Uploaded bytes after which loading waits for the device, so that staging copies do not pile up.
@@ -27,16 +28,34 @@ pub(crate) struct Upload<'a> {
     source: &'a dyn WeightSource,
     unsubmitted: usize,
     rounding: Rounding,
-    /// Memory for a matrix that is stored in another layout.
-    matrix: Vec<f32>,
+    memory: Memory,
     /// By length: the bias of every matrix without one.
     zeros: BTreeMap<usize, Tensor>,
     /// Gain and bias of the norms that were uploaded, by the name of their modules.
     pub(crate) norms: BTreeMap<String, [Option<Tensor>; 2]>,
 }
 
-/// A function that uploads a chunk. Its first argument is the number of elements before the chunk.
-type Write<'w> = &'w mut dyn FnMut(usize, &[f32]) -> Result<()>;
+/// Memory that all tensors use one after another: the system clears every page that it gives out.
+#[derive(Default)]
+struct Memory {
+    /// f32 elements, to be converted.
+    stage: Vec<f32>,
+    /// Words of stored rows.
+    rows: Vec<f32>,
+    /// Words of a matrix for a GPU.
+    matrix: Vec<f32>,
+}
+
+/// Returns the first `len` elements of `words`, which grows if it is too short.
+fn elements<T: Format>(words: &mut Vec<f32>, len: usize) -> &mut [T] {
+    words.resize(words.len().max((len * size_of::<T>()).div_ceil(4)), 0.0);
+    &mut bytemuck::cast_slice_mut(words)[..len]
+}
+
+/// Returns the number of elements of a tensor, whose words contain one or several each.
+fn len_of<T: Format>(tensor: &Tensor) -> usize {
+    tensor.shape().elements() * 4 / size_of::<T>()
+}
 
 impl<'a> Upload<'a> {
     pub(crate) fn new(device: &'a Device, source: &'a dyn WeightSource) -> Self {
@@ -45,7 +64,7 @@ impl<'a> Upload<'a> {
             source,
             unsubmitted: 0,
             rounding: Rounding::default(),
-            matrix: Vec::new(),
+            memory: Memory::default(),
             zeros: BTreeMap::new(),
             norms: BTreeMap::new(),
         }
@@ -61,36 +80,31 @@ impl<'a> Upload<'a> {
         Ok(self.rounding.relative())
     }
 
-    /// Reads `rows` of the tensor `name`, each `width` elements wide, in chunks.
-    fn chunks(&mut self, name: &str, rows: Range<usize>, width: usize, write: Write<'_>) -> Result<()> {
-        let step = (CHUNK / width.max(1)).clamp(1, rows.len().max(1));
-        let mut chunk = vec![0.0f32; step * width];
-        for first in rows.clone().step_by(step) {
-            let part = first..(first + step).min(rows.end);
-            let elements = &mut chunk[..part.len() * width];
-            self.source.read(name, part.clone(), elements)?;
-            write((part.start - rows.start) * width, elements)?;
-            self.wrote(elements.len())?;
+    /// Writes rows of the tensor `name` to `tensor`.
+    fn rows<T: Format>(&mut self, tensor: &Tensor, name: &str, rows: Range<usize>) -> Result<()> {
+        let (device, source, Memory { stage, rows: memory, .. }) = (self.device, self.source, &mut self.memory);
+        let read = |words: &mut [f32]| T::read(source, name, rows.clone(), bytemuck::cast_slice_mut(words), stage);
+        if let Some(read) = device.in_place(tensor, read)? {
+            self.rounding.add(read?);
+            return Ok(());
         }
-        Ok(())
-    }
-
-    fn wrote(&mut self, elements: usize) -> Result<()> {
-        self.unsubmitted += elements * 4;
-        if self.unsubmitted > SUBMIT_BYTES {
-            self.device.wait()?;
-            self.unsubmitted = 0;
+        let width = len_of::<T>(tensor) / rows.len().max(1);
+        let together = (CHUNK / width.max(1)).clamp(1, rows.len().max(1));
+        for first in rows.clone().step_by(together) {
+            let part = first..(first + together).min(rows.end);
+            let elements = elements::<T>(memory, part.len() * width);
+            self.rounding.add(T::read(source, name, part, elements, stage)?);
+            let before = (first - rows.start) * width * size_of::<T>();
+            device.write(tensor, before / 4, bytemuck::cast_slice(elements))?;
+            wrote(device, &mut self.unsubmitted, size_of_val(elements))?;
         }
         Ok(())
     }
 
     /// Uploads rows of a tensor.
     pub(crate) fn tensor(&mut self, name: &str, rows: Range<usize>, dims: &[(&'static str, usize)]) -> Result<Tensor> {
-        let (device, tensor) = (self.device, self.device.reserve(name, dims)?);
-        let width = tensor.shape().elements() / rows.len().max(1);
-        self.chunks(name, rows, width, &mut |before, elements| {
-            Ok(device.write(&tensor, before, bytemuck::cast_slice(elements))?)
-        })?;
+        let tensor = self.device.reserve(name, dims)?;
+        self.rows::<f32>(&tensor, name, rows)?;
         Ok(tensor)
     }
 
@@ -122,13 +136,15 @@ impl<'a> Upload<'a> {
         let name = &names.join(" | ");
         let (k, n) = (parts.first().map_or(0, |part| part.inputs), parts.iter().map(Part::width).sum());
         let w = match self.device.f16_weights() && Weight::packs(k, n) {
-            true => self.f16_weight(name, [k, n], parts)?.rounding_inputs(self.device.f16_inputs()),
+            true => {
+                let words = self.device.reserve(name, &[("k", k), ("pairs", n / 2)])?;
+                self.product::<f16>(&words, parts, [k, n])?;
+                Weight::f16s(words)?.rounding_inputs(self.device.f16_inputs())
+            }
             false => {
-                let (device, tensor) = (self.device, self.device.reserve(name, &[("k", k), ("n", n)])?);
-                self.elements(parts, [k, n], &mut |before, elements| {
-                    Ok(device.write(&tensor, before, bytemuck::cast_slice(elements))?)
-                })?;
-                Weight::full(tensor)
+                let words = self.device.reserve(name, &[("k", k), ("n", n)])?;
+                self.product::<f32>(&words, parts, [k, n])?;
+                Weight::full(words)
             }
         };
         let bias = match parts.iter().any(|part| part.bias) {
@@ -148,66 +164,34 @@ impl<'a> Upload<'a> {
         Ok(Matmul { w, bias, add: false })
     }
 
-    /// Uploads a matrix rounded to f16.
-    fn f16_weight(&mut self, name: &str, [k, n]: [usize; 2], parts: &[Part]) -> Result<Weight> {
-        let mut packed = Packed::reserve(self.device, name, ("k", k), n)?;
-        self.elements(parts, [k, n], &mut |before, elements| packed.write(before, elements))?;
-        let (words, rounding) = packed.finish();
-        self.rounding.add(rounding);
-        Ok(Weight::f16s(words)?)
-    }
-
-    /// Passes the elements of a matrix `[k, n]` to `write`, in chunks of whole rows.
-    fn elements(&mut self, parts: &[Part], [k, n]: [usize; 2], write: Write<'_>) -> Result<()> {
+    /// Writes the parts of a matrix `[k, n]` to `tensor`, side by side.
+    fn product<T: Format>(&mut self, tensor: &Tensor, parts: &[Part], [k, n]: [usize; 2]) -> Result<()> {
         if let [part] = parts
             && part.orientation == Orientation::InOut
             && part.width() == part.outputs
         {
-            return self.chunks(&format!("{}.weight", part.name), 0..k, n, write);
+            return self.rows::<T>(tensor, &format!("{}.weight", part.name), 0..k);
         }
-        // The system clears every page that it gives out, so the memory of the last matrix is used again.
-        let mut matrix = std::mem::take(&mut self.matrix);
-        matrix.resize(k * n, 0.0);
-        let mut first = 0;
-        for part in parts {
-            self.place(part, &mut matrix, n, first)?;
-            first += part.width();
-        }
-        let step = (CHUNK / n.max(1)).max(1) * n;
-        for (i, chunk) in matrix.chunks(step).enumerate() {
-            write(i * step, chunk)?;
-            self.wrote(chunk.len())?;
-        }
-        self.matrix = matrix;
-        Ok(())
-    }
-
-    /// Writes the outputs of a part to the columns of a matrix with rows of `n` elements, from column `first` on.
-    fn place(&mut self, part: &Part, matrix: &mut [f32], n: usize, first: usize) -> Result<()> {
-        let name = format!("{}.weight", part.name);
-        let taken: Vec<usize> = part.outputs_taken().collect();
-        match part.orientation {
-            Orientation::InOut => self.chunks(&name, 0..part.inputs, part.outputs, &mut |before, elements| {
-                let from = before / part.outputs;
-                for (row, stored) in matrix.chunks_mut(n).skip(from).zip(elements.chunks(part.outputs)) {
-                    for (x, &output) in row[first..].iter_mut().zip(&taken) {
-                        *x = stored[output];
-                    }
-                }
-                Ok(())
-            }),
-            Orientation::OutIn => {
-                // By stored row: the column of the matrix that it becomes.
-                let mut columns = vec![None; part.outputs];
-                taken.iter().enumerate().for_each(|(i, &output)| columns[output] = Some(first + i));
-                self.chunks(&name, 0..part.outputs, part.inputs, &mut |before, elements| {
-                    let stored = columns[before / part.inputs..].iter().zip(elements.chunks(part.inputs));
-                    let stored: Vec<(usize, &[f32])> = stored.filter_map(|(c, row)| Some(((*c)?, row))).collect();
-                    transpose(&stored, matrix, n);
-                    Ok(())
-                })
+        let (device, source, Memory { stage, rows, matrix }) = (self.device, self.source, &mut self.memory);
+        let mut fill = |to: &mut [T]| -> Result<Rounding> {
+            let (mut first, mut sums) = (0, Rounding::default());
+            for part in parts {
+                sums.add(place(source, part, (to, n, first), (rows, stage))?);
+                first += part.width();
             }
+            Ok(sums)
+        };
+        if let Some(filled) = device.in_place(tensor, |words| fill(bytemuck::cast_slice_mut(words)))? {
+            self.rounding.add(filled?);
+            return Ok(());
         }
+        let matrix = elements::<T>(matrix, k * n);
+        self.rounding.add(fill(matrix)?);
+        for (i, chunk) in bytemuck::cast_slice::<T, u8>(matrix).chunks(CHUNK * 4).enumerate() {
+            device.write(tensor, i * CHUNK, chunk)?;
+            wrote(device, &mut self.unsubmitted, chunk.len())?;
+        }
+        Ok(())
     }
 
     /// Uploads a `[tokens, d]` table in parts that the device can bind. They are rounded to f16 if the device's options
@@ -222,20 +206,65 @@ impl<'a> Upload<'a> {
         for first in (0..tokens).step_by(step) {
             let end = (first + step).min(tokens);
             let w = match is_f16 {
-                true => self.f16_rows(name, first..end, d)?,
+                true => {
+                    let words = self.device.reserve(name, &[("tokens", end - first), ("pairs", d / 2)])?;
+                    self.rows::<f16>(&words, name, first..end)?;
+                    Weight::f16_table(words)
+                }
                 false => Weight::full(self.tensor(name, first..end, &[("tokens", end - first), ("d", d)])?),
             };
             parts.push((first, w));
         }
         Ok(Vocabulary { parts, tokens, d })
     }
+}
 
-    /// Uploads rows of a table rounded to f16.
-    fn f16_rows(&mut self, name: &str, rows: Range<usize>, d: usize) -> Result<Weight> {
-        let mut packed = Packed::reserve(self.device, name, ("tokens", rows.len()), d)?;
-        self.chunks(name, rows, d, &mut |before, elements| packed.write(before, elements))?;
-        let (words, rounding) = packed.finish();
-        self.rounding.add(rounding);
-        Ok(Weight::f16_table(words))
+/// Counts bytes that were written to the device, and waits for it from time to time.
+fn wrote(device: &Device, unsubmitted: &mut usize, bytes: usize) -> Result<()> {
+    *unsubmitted += bytes;
+    if *unsubmitted > SUBMIT_BYTES {
+        device.wait()?;
+        *unsubmitted = 0;
     }
+    Ok(())
+}
+
+/// Writes the outputs of a part to the columns of a matrix with rows of `n` elements, from column `first` on. `rows` and
+/// `stage` are memory.
+fn place<T: Format>(
+    source: &dyn WeightSource,
+    part: &Part,
+    (matrix, n, first): (&mut [T], usize, usize),
+    (rows, stage): (&mut Vec<f32>, &mut Vec<f32>),
+) -> Result<Rounding> {
+    let name = format!("{}.weight", part.name);
+    let taken: Vec<usize> = part.outputs_taken().collect();
+    // By stored output: the column of the matrix that it becomes.
+    let mut columns = vec![None; part.outputs];
+    taken.iter().enumerate().for_each(|(i, &output)| columns[output] = Some(first + i));
+    let (height, width) = match part.orientation {
+        Orientation::InOut => (part.inputs, part.outputs),
+        Orientation::OutIn => (part.outputs, part.inputs),
+    };
+    let (together, mut sums) = ((STAGE / width.max(1)).max(1), Rounding::default());
+    for from in (0..height).step_by(together) {
+        let read = from..(from + together).min(height);
+        let stored = elements::<T>(rows, read.len() * width);
+        sums.add(T::read(source, &name, read, stored, stage)?);
+        match part.orientation {
+            Orientation::InOut => {
+                for (row, stored) in matrix.chunks_mut(n).skip(from).zip(stored.chunks(width)) {
+                    for (x, &output) in row[first..].iter_mut().zip(&taken) {
+                        *x = stored[output];
+                    }
+                }
+            }
+            Orientation::OutIn => {
+                let stored = columns[from..].iter().zip(stored.chunks(width));
+                let stored: Vec<(usize, &[T])> = stored.filter_map(|(c, row)| Some(((*c)?, row))).collect();
+                transpose(&stored, matrix, n);
+            }
+        }
+    }
+    Ok(sums)
 }
