@@ -59,6 +59,8 @@ fn answers_are_those_of_the_library() {
     assert_eq!(shown["labels"][9], " Mary");
     assert_eq!(shown["checks"].as_array().map(Vec::len), Some(theirs.certificates.len()));
     assert!(shown["figures"][0]["svg"].as_str().is_some_and(|svg| svg.starts_with("<svg")));
+    // The plot that the page itself shows has the colours of the page.
+    assert!(shown["scatter"].as_str().is_some_and(|svg| svg.starts_with("<svg") && svg.contains("var(--ink)")));
     let file = ours.safetensors().expect("is written");
     let read = safetensors::SafeTensors::deserialize(&file).expect("is a safetensors file");
     let effect = read.tensor("effect").expect("is in the file").data();
@@ -169,14 +171,10 @@ fn files_arrive_in_pieces() {
     assert!(explorer.lost().is_none());
 }
 
-/// The page's progress bar has the sizes of the models.
+/// The page opens the model that the command line opens.
 #[test]
-fn the_page_states_sizes_and_default() {
+fn the_page_states_the_default() {
     let page = text("crates/web/page/page.js");
-    for model in ["nano", "micro", "small"] {
-        let bytes: usize = files(model).iter().map(|(_, bytes)| bytes.len()).sum();
-        assert!(page.contains(&format!("\"atlas-{model}\": {bytes}")), "atlas-{model} has {bytes} bytes");
-    }
     assert!(page.contains(&format!("model: \"{DEFAULT_MODEL}\"")));
 }
 

@@ -46,7 +46,7 @@ pub use figure::{
 pub use figures::figures;
 pub use graph_file::{check_graph_path, write_graph};
 pub use heads::strongest_heads;
-pub use page::{Block, Origin, Page, Section, Statement, Verdict};
+pub use page::{Block, Origin, Page, Section, Statement, Verdict, figure_style};
 pub use reductions::reduction_errors;
 pub use rows::strongest_rows;
 pub use study::{Studied, study_page};

@@ -21,8 +21,8 @@ const DEFAULTS = {
   amplitude: "1",
   language: "shell",
 };
-// Sizes of the models' files, for the progress bar.
-const BYTES = { "atlas-nano": 733143, "atlas-micro": 2566040, "atlas-small": 8546696 };
+// Sizes of the models' archives, for the progress bar.
+const BYTES = { "atlas-nano": 736768, "atlas-micro": 2569728, "atlas-small": 8550400 };
 const AMPLITUDES = [...Array(31).keys()].map((i) => (i - 10) / 10).filter((a) => a !== 0);
 
 let state = { ...DEFAULTS };
@@ -110,9 +110,10 @@ async function prepared() {
   const wanted = fallen ? "host" : state.device;
   if (device === wanted) return;
   say("opening the device");
-  const { device: about, reason, adapter, seconds } = await ask("device", { device: wanted });
+  const { device: about, style, reason, adapter, seconds } = await ask("device", { device: wanted });
   device = wanted;
   open = null;
+  $("#drawings").textContent = style;
   const host = "host executor (WebAssembly), one thread of this browser";
   const gpu = `WebGPU: ${adapter || about.name}; opened and tested in ${seconds.toFixed(1)} s`;
   $("#runs-on").textContent = about.host ? [host, reason, fallen].filter(Boolean).join("; ") : gpu;
@@ -202,7 +203,7 @@ function grid(table, { values, labels, name, diverging, choose }) {
       choose(event.target.dataset.place);
     } else if (step) {
       event.preventDefault();
-      const to = table.querySelector(`[data-place="${at[0] + step[0]},${at[1] + step[1]}"]`);
+      const to = cellAt(table, `${at[0] + step[0]},${at[1] + step[1]}`);
       if (!to) return;
       event.target.tabIndex = -1;
       to.tabIndex = 0;
@@ -210,6 +211,14 @@ function grid(table, { values, labels, name, diverging, choose }) {
     }
   };
 }
+
+// Scrolls a wide table, which a phone shows in part, so that a cell of it is in the middle.
+function reveal(cell) {
+  const view = cell?.closest(".scroll");
+  if (view) view.scrollLeft = cell.offsetLeft + (cell.offsetWidth - view.clientWidth) / 2;
+}
+
+const cellAt = (table, place) => table.querySelector(`[data-place="${place}"]`);
 
 const placed = () => state.place.split(",").map(Number);
 const data = (answer, name) => answer.result.arrays[name]?.data;
@@ -226,6 +235,7 @@ function showAlignment(tokens) {
   $("#alignment").replaceChildren(
     element("div", { class: "scroll" }, element("table", {}, row("clean", clean, corrupted), row("corrupted", corrupted, clean))),
     element("small", {}, note));
+  reveal($("#alignment .differs"));
 }
 
 function showMap() {
@@ -244,8 +254,11 @@ function showEffects() {
     `change of J when one vector of the prompt replaces that of the corrupted prompt. (${seconds} s)`;
   $("#effects").hidden = false;
   showMap();
-  const scatter = answers.patch.figures.find((figure) => figure.title.startsWith("Predicted and actual"));
-  if (scatter) $("#scatter").innerHTML = scatter.svg;
+  const effects = data(answers.patch, "effect").map(Math.abs);
+  const tokens = answers.patch.labels.length;
+  const largest = effects.indexOf(Math.max(...effects));
+  reveal(cellAt($("#map"), state.place || `${Math.floor(largest / tokens)},${largest % tokens}`));
+  $("#scatter").innerHTML = answers.patch.scatter ?? "";
 }
 
 function showPlace() {
@@ -255,6 +268,7 @@ function showPlace() {
   $("#place-title").textContent = `From h[${level},${token}], ${visible(labels[token])}`;
   $("#place").hidden = false;
   grid($("#cone"), { values: data(green, "norm"), labels, name: "length of the response", diverging: false, choose });
+  reveal(cellAt($("#cone"), state.place));
   const levels = data(green, "norm").length / labels.length;
   Object.assign($("#depth"), { min: level, max: levels - 1 });
   $("#depth").value = levels - 1;
@@ -336,7 +350,8 @@ function showAmplitude() {
     amplitude.toFixed(1) + (whole() ? " times the difference" : " times |h| times the direction");
   $("#finite").textContent = `J changes by ${real.toFixed(4)}; to first order by ${linear.toFixed(4)}.`;
   const points = [...AMPLITUDES.map((a, i) => [a, finite[i]]), [0, 0]].sort((a, b) => a[0] - b[0]);
-  const [width, height, edge] = [640, 260, 46];
+  // Its texts have the size of the page's on a phone too.
+  const [width, height, edge] = [Math.min(640, $("#curve").clientWidth), 260, 46];
   const all = [...points.map((p) => p[1]), -slope, 2 * slope].filter(Number.isFinite);
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const x = (a) => edge + ((a + 1) / 3) * (width - 2 * edge);
@@ -669,6 +684,7 @@ $("#direction").onchange = (event) => {
 };
 $("#check-kernels").onclick = compareKernels;
 $("#time").onclick = timeDevice;
+addEventListener("resize", showAmplitude);
 $("#depth").oninput = showDepth;
 $("#play").onclick = play;
 $("#amplitude").oninput = (event) => {

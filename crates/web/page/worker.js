@@ -37,40 +37,82 @@ const ready = load().then((module) => {
   engine = new Engine();
 });
 
-// Receives a file of the next model, piece by piece, so that it is in memory only once.
-async function received(name, bytes, pieces, arrived) {
-  engine.beginFile(name, bytes);
+// Reads a file piece by piece, so that it is in memory only once.
+async function read(name, pieces, take) {
   const broken = (error) => {
     throw new Error(`${name} cannot be read to its end (${error.message}); try again`);
   };
   for (const reader = pieces.getReader(); ; ) {
     const { done, value } = await reader.read().catch(broken);
     if (done) break;
-    engine.append(value);
-    arrived(value.length);
+    take(value);
   }
 }
 
-// Receives the files of a model: those of the user, or those of a model that lies beside the page.
+// Gives the files of an archive in tar format to the engine, while the archive arrives in pieces.
+function archive() {
+  const header = new Uint8Array(512);
+  const field = (from, to) => new TextDecoder().decode(header.subarray(from, to)).split("\0")[0];
+  // Bytes of the header that have arrived, bytes of its file that have not, and bytes that fill the file's last block.
+  let filled = 0;
+  let missing = 0;
+  let filling = 0;
+  let ended = false;
+  const taken = (piece) => {
+    if (missing) {
+      const part = piece.subarray(0, missing);
+      engine.append(part);
+      missing -= part.length;
+      return part.length;
+    }
+    if (filling) {
+      const part = Math.min(filling, piece.length);
+      filling -= part;
+      return part;
+    }
+    const part = piece.subarray(0, header.length - filled);
+    header.set(part, filled);
+    filled = (filled + part.length) % header.length;
+    if (filled) return part.length;
+    const name = field(0, 100);
+    ended = !name;
+    if (ended) return part.length;
+    // Some servers answer with a page of their own instead of a file that is missing.
+    if (field(257, 262) !== "ustar") throw new Error("the server sends no model; are all files of the page there?");
+    missing = parseInt(field(124, 136), 8);
+    filling = (512 - (missing % 512)) % 512;
+    engine.beginFile(name, missing);
+    return part.length;
+  };
+  const take = (piece) => {
+    for (let at = 0; at < piece.length; ) at += taken(piece.subarray(at));
+  };
+  return { take, isWhole: () => ended };
+}
+
+// Receives the files of a model: those of the user, or the archive of a model that lies beside the page.
 async function arrived({ model, bytes, files }) {
   engine.dropFiles();
   const all = files ? files.reduce((sum, file) => sum + file.size, 0) : bytes;
   let sum = 0;
-  const count = (bytes) => tell((sum += bytes) / all);
+  const counted = (take) => (piece) => {
+    take(piece);
+    tell((sum += piece.length) / all);
+  };
   if (files) {
     tell(0, "reading your files");
-    for (const file of files) await received(file.name, file.size, file.stream(), count);
+    for (const file of files) {
+      engine.beginFile(file.name, file.size);
+      await read(file.name, file.stream(), counted((piece) => engine.append(piece)));
+    }
     return;
   }
-  const names = ["config.json", "tokenizer.json", "model.safetensors"];
-  const answers = await Promise.all(names.map((name) => fetch(`models/${model}/${name}`)));
-  const missing = answers.find((answer) => !answer.ok);
-  if (missing) throw new Error(`${missing.url}: the server answers ${missing.status}; are all files of the page there?`);
-  for (const [i, name] of names.entries()) {
-    // The length is that of a compressed file, if the server compresses.
-    const length = Number(answers[i].headers.get("Content-Length")) || 0;
-    await received(name, length, answers[i].body, count);
-  }
+  const name = `${model}.tar`;
+  const answer = await fetch(`models/${name}`);
+  if (!answer.ok) throw new Error(`${answer.url}: the server answers ${answer.status}; are all files of the page there?`);
+  const { take, isWhole } = archive();
+  await read(name, answer.body, counted(take));
+  if (!isWhole()) throw new Error(`${name} cannot be read to its end (only ${sum} bytes arrived); try again`);
 }
 
 // Says why WebGPU cannot be used, if that is so.
@@ -98,9 +140,10 @@ const work = {
     const reason = withoutGpu();
     if (reason && device === "gpu") throw new Error(`${reason}; choose another device`);
     const about = JSON.parse(await engine.choose(reason ? "host" : device));
-    if (device === "host") return { device: about };
+    const style = engine.figureStyle();
+    if (device === "host") return { device: about, style };
     const found = await adapter();
-    return { device: about, reason: about.host ? (reason ?? passedOver(found)) : "", adapter: found?.name };
+    return { device: about, style, reason: about.host ? (reason ?? passedOver(found)) : "", adapter: found?.name };
   },
   // Opens a model that lies beside the page.
   async load(asked) {

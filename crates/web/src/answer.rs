@@ -1,7 +1,7 @@
 //! What the page receives.
 
 use resolvent::Labelled;
-use resolvent_report::figures;
+use resolvent_report::{Figure, figures};
 use serde_json::{Value, json};
 
 use crate::error::Result;
@@ -41,12 +41,14 @@ impl Answer {
         Ok(self.result.to_safetensors()?)
     }
 
-    /// Returns what the page shows besides the arrays: `labels` (texts of the tokens), `checks` (one line each) and
-    /// `figures` (`title` and `svg`).
+    /// Returns what the page shows besides the arrays: `labels` (texts of the tokens), `checks` (one line each),
+    /// `figures` (`title` and `svg`), and the `scatter` plot as an element that needs
+    /// [`figure_style`](resolvent_report::figure_style), if there is one.
     pub fn shown_json(&self) -> String {
         let checks: Vec<String> = self.result.certificates.iter().map(ToString::to_string).collect();
         let drawn = figures(&self.result, &self.labels);
+        let scatter = drawn.iter().find(|f| matches!(f, Figure::Scatter(_))).map(Figure::element);
         let drawn: Vec<Value> = drawn.iter().map(|f| json!({ "title": f.title(), "svg": f.svg() })).collect();
-        json!({ "labels": self.labels, "checks": checks, "figures": drawn }).to_string()
+        json!({ "labels": self.labels, "checks": checks, "figures": drawn, "scatter": scatter }).to_string()
     }
 }

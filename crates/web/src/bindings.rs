@@ -1,6 +1,7 @@
 //! What JavaScript calls. Errors become exceptions with the same message.
 
 use resolvent::engine::reported;
+use resolvent_report::figure_style;
 use wasm_bindgen::JsError;
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -48,6 +49,12 @@ impl Engine {
     #[wasm_bindgen(jspi)]
     pub fn choose(&mut self, device: &str) -> Result<String, JsError> {
         Ok(self.explorer.choose(device)?)
+    }
+
+    /// Returns the style sheet of drawings; see [`figure_style`].
+    #[wasm_bindgen(js_name = figureStyle)]
+    pub fn figure_style(&self) -> String {
+        figure_style()
     }
 
     /// Describes the device.

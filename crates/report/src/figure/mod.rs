@@ -93,8 +93,8 @@ impl Figure {
         scene::png(&self.scene().with_margin())
     }
 
-    /// Returns an `<svg>` element for a page, whose style sheet defines the colours.
-    pub(crate) fn element(&self) -> String {
+    /// Returns an `<svg>` element for a page, whose style sheet contains [`figure_style`](crate::figure_style).
+    pub fn element(&self) -> String {
         scene::svg(&self.scene(), Use::Page)
     }
 }

@@ -11,6 +11,7 @@ mod text;
 use std::path::Path;
 
 pub use content::{Block, Origin, Page, Section, Statement, Verdict};
+pub use render::figure_style;
 
 use crate::{Error, Result};
 

@@ -11,6 +11,15 @@ use crate::colour::{Theme, variables};
 use crate::scene::clean;
 use crate::{Figure, Table};
 
+/// The style sheet of drawings, without their colours.
+const DRAWINGS: &str = include_str!("figure.css");
+
+/// Returns the style sheet that [`Figure::element`] needs: colours for light and dark pages, then rules.
+pub fn figure_style() -> String {
+    let (light, dark) = (variables(Theme::Light), variables(Theme::Dark));
+    format!(":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n{DRAWINGS}")
+}
+
 pub(super) fn html(page: &Page) -> Result<String, Error> {
     let mut env = Environment::new();
     env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
@@ -40,6 +49,7 @@ pub(super) fn html(page: &Page) -> Result<String, Error> {
         footer => &page.footer,
         light => unescaped(variables(Theme::Light)),
         dark => unescaped(variables(Theme::Dark)),
+        drawings => unescaped(DRAWINGS),
         style => unescaped(include_str!("page.css")),
         script => unescaped(include_str!("page.js")),
     })

@@ -1,7 +1,7 @@
 //! Tests of the HTML of pages.
 
 use super::*;
-use crate::{Axis, Cell, Grid, Heatmap, Lines, Series, Table};
+use crate::{Axis, Cell, Figure, Grid, Heatmap, Lines, Scatter, Series, Table};
 
 const HOSTILE: &str = "<script>alert(1)</script>\"' onload='x' &amp; \u{202e}\u{0}`";
 
@@ -106,6 +106,19 @@ fn every_variable_is_declared() {
     let html = page("plain").html().expect("a page");
     for name in html.split("var(--").skip(1).filter_map(|rest| rest.split(')').next()) {
         assert_eq!(html.matches(&format!("--{name}:#")).count(), 3, "--{name}: light, and dark by two ways");
+    }
+}
+
+/// Drawings on pages of other programs have the same colours.
+#[test]
+fn the_style_of_drawings_declares_every_variable() {
+    let style = figure_style();
+    let plot = Scatter::new("x", Axis::linear("x"), Axis::linear("y"));
+    let element = Figure::from(plot).element();
+    let names: Vec<&str> = element.split("var(--").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(names.contains(&"ink"), "{element}");
+    for name in names {
+        assert_eq!(style.matches(&format!("--{name}:#")).count(), 2, "--{name}: light and dark");
     }
 }
 

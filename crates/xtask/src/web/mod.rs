@@ -1,5 +1,6 @@
 //! The page for browsers: its build, its server, and its test in one.
 
+mod archive;
 mod bindgen;
 #[cfg(feature = "browser")]
 mod browser;
@@ -47,7 +48,7 @@ pub(crate) fn build() -> Result<PathBuf> {
     let mut module = module::build()?;
     let bindgen = bindgen::installed()?;
     run(&mut module)?;
-    let (page, models) = (root().join("crates/web/page"), root().join("crates/model/atlas"));
+    let page = root().join("crates/web/page");
     let folder = root().join("target/web");
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
@@ -69,12 +70,11 @@ pub(crate) fn build() -> Result<PathBuf> {
     for name in ["index.html", "page.css", "page.js", "worker.js"] {
         copy(&page.join(name), &folder.join(name))?;
     }
+    let models = folder.join("models");
+    fs::create_dir_all(&models).map_err(|e| format!("{}: {e}", models.display()))?;
     for model in MODELS {
-        let (from, to) = (models.join(model.trim_start_matches("atlas-")), folder.join("models").join(model));
-        for name in ["config.json", "model.safetensors"] {
-            copy(&from.join(name), &to.join(name))?;
-        }
-        copy(&models.join("tokenizer.json"), &to.join("tokenizer.json"))?;
+        let file = models.join(format!("{model}.tar"));
+        fs::write(&file, archive::archive(&archive::files(model))?).map_err(|e| format!("{}: {e}", file.display()))?;
     }
     for (name, bytes) in sizes(&folder)? {
         eprintln!("{bytes:>10}  {name}");

@@ -114,13 +114,13 @@ impl Page {
         let breaks = "const whole = fetch; let first = true;
             self.fetch = async (address) => {
               const answer = await whole(address);
-              if (!first || !String(address).includes('model.safetensors')) return answer;
+              if (!first || !String(address).includes('atlas-nano.tar')) return answer;
               first = false;
               const cut = new TransformStream({ transform: (piece, to) => to.error(new TypeError('network error')) });
               return new Response(answer.body.pipeThrough(cut));
             };\n";
         self.altered("cut-transfer", "model=atlas-nano", |worker| breaks.to_owned() + &worker)?;
-        self.refuses("a transfer breaks off", &["model.safetensors cannot be read to its end", "try again"])?;
+        self.refuses("a transfer breaks off", &["atlas-nano.tar cannot be read to its end", "try again"])?;
         self.browser.click("#compute")?;
         self.done()?;
         self.compare_all(&["patch", "sensitivity"])
