@@ -7,6 +7,8 @@ mod browser;
 #[cfg(feature = "browser")]
 mod compare;
 #[cfg(feature = "browser")]
+mod dawn;
+#[cfg(feature = "browser")]
 mod http;
 #[cfg(feature = "browser")]
 mod large;

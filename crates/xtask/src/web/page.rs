@@ -35,6 +35,11 @@ impl Page {
         Ok(Self { browser: Browser::open()?, folder, address })
     }
 
+    /// Returns the folder of the page.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Returns the path of a file of the test.
     pub(super) fn file(name: &str) -> PathBuf {
         root().join(FILES).join(name)

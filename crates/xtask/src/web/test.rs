@@ -14,7 +14,7 @@ const RIGHT: &str = "\u{e014}";
 type Step = fn(&Page) -> Result;
 
 /// The steps of the test, by name. Each opens the page that it needs.
-const STEPS: [(&str, Step); 16] = [
+const STEPS: [(&str, Step); 17] = [
     ("first-map", Page::first_map),
     ("places", Page::places),
     ("links", Page::links),
@@ -31,6 +31,7 @@ const STEPS: [(&str, Step); 16] = [
     ("lost-device", Page::lost_device),
     ("broken-driver", Page::broken_driver),
     ("broken-later", Page::broken_later),
+    ("dawn", Page::dawn),
 ];
 
 /// The steps of `--short`: the numbers on both devices, and a kernel that must be refused.
@@ -196,6 +197,12 @@ impl Page {
         self.browser.resize(390, 844)?;
         self.browser.prefer("dark")?;
         self.open("model=atlas-micro&place=2%2C9")?;
+        // Drawings have the colours of the page, and fit it.
+        let text = "document.querySelectorAll('#scatter text')";
+        self.is(&format!(
+            "{text}.length > 3 && [...{text}].every((text) => /rgb\\((1[5-9]|2)\\d/.test(getComputedStyle(text).fill))"
+        ))?;
+        self.is("document.querySelector('#scatter svg').getBoundingClientRect().right <= innerWidth")?;
         // Maps scroll; the page itself does not.
         self.is("document.documentElement.scrollWidth <= innerWidth")?;
         self.browser.picture(&Self::file("phone.png"))?;
