@@ -13,7 +13,10 @@ pub(super) fn installed() -> Result<PathBuf> {
     if found.is_ok_and(|found| found.split_whitespace().nth(1) == Some(version.as_str())) {
         return Ok(program);
     }
-    let mut install = cargo(&["install", "wasm-bindgen-cli", "--version", &version, "--force", "--root"]);
+    // Only its runner of tests downloads something, for which the default features are. The program runs once for a
+    // second, so a low level is enough.
+    let mut install = cargo(&["install", "wasm-bindgen-cli", "--version", &version, "--no-default-features"]);
+    install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").args(["--bin", "wasm-bindgen", "--force", "--root"]);
     run(install.arg(&folder))?;
     Ok(program)
 }
