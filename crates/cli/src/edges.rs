@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use resolvent::field::{Case, EdgeOptions, EdgePredictor, Prompts, edges, edges_into, edges_of_prompts};
-use resolvent::model::{Run, RunOptions, path_sites};
+use resolvent::model::{Run, path_sites};
 use resolvent::{Labelled, Place};
 use resolvent_report::{strongest_edges, strongest_edges_by_token};
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::graph::GraphArgs;
 use crate::observable::RequiredObservable;
 use crate::options::{CorruptedArgs, ModelArgs, PromptArgs, parse_place};
@@ -18,6 +19,8 @@ use crate::prompts::{Outcome, from_end};
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     #[command(flatten)]
     corrupted: CorruptedArgs,
     /// Predictions beside first order, with commas: integrated, integrated_activations, relp
@@ -76,7 +79,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         seed: args.seed,
     };
     let sites = path_sites(model.sizes());
-    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         let set = if options.controls > 0 { cases.everything() } else { Vec::new() };
         let result = cases.all(|model, cases, progress| edges_of_prompts(model, (cases, &set), &options, progress))?;
         if let Outcome::Whole(result) = &result {
@@ -87,7 +90,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         });
     }
     let (observable, prompts) = args.corrupted.with(&model, &args.prompt, &args.observable)?;
-    let runs = model.run_all(&prompts, &RunOptions { sites, ..RunOptions::default() })?;
+    let runs = args.edits.run_all(&model, &prompts, &sites)?;
     let case = Case { clean: &runs[0], corrupted: &runs[1], observable: &observable };
     if let Some(text) = &args.into {
         let place = parse_place(text, &runs[1])?;

@@ -70,7 +70,7 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
     let direct: Vec<f64> = outputs.data.chunks(tokens * d).flat_map(|rows| products(rows, &u)).collect();
     let biases: Vec<f64> = outputs.biases.chunks(tokens * d).flat_map(|rows| products(rows, &u)).collect();
     let chi = Sensitivities::new(run, observable)?;
-    let through = |writer: &Writer| products(outputs.get(*writer, &sizes), chi.by(*writer));
+    let through = |writer: &Writer| products(outputs.get(*writer, &sizes), &chi.by(*writer));
     let first_order: Vec<f64> = writers.iter().flat_map(through).collect();
     let value = run.value(observable)?;
     let zero: Vec<Edit> = (0..tokens).map(|t| Edit::ablate(last, t)).collect();

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use resolvent_model::{Mode, Model, Observable, Run, RunOptions, Writer, gaussian, outputs_of, path_sites};
+use resolvent_model::{
+    Mode, Model, Observable, Run, RunOptions, Site, StreamEdits, Writer, gaussian, outputs_of, path_sites,
+};
 
 use crate::certificate::norm;
 use crate::error::{Error, Result};
@@ -123,8 +125,13 @@ impl Direction {
                 let [theirs, ours] = prepared.map(|run| Ok::<_, Error>(outputs_of(&[&run?])?.remove(0)));
                 let (theirs, ours) = (theirs?, ours?);
                 let (theirs, ours) = (theirs.get(*writer, sizes), ours.get(*writer, sizes));
-                let row = |t: usize| (t * d..(t + 1) * d).map(|i| theirs[i] - ours[i]).collect();
-                places.iter().map(|&(_, t)| row(t)).collect()
+                let stream = StreamEdits::of(run);
+                let row = |&(level, t): &Place| {
+                    let mut row: Vec<f32> = (t * d..(t + 1) * d).map(|i| theirs[i] - ours[i]).collect();
+                    stream.pass(*writer, Site::level(level, sizes), (t, d), &mut row);
+                    row
+                };
+                places.iter().map(row).collect()
             }
         };
         if context.unit {

@@ -14,6 +14,10 @@
 //! | `integrated_activations` | `<mean g, d>` over runs in which the site of the writer lies between its values in both prompts |
 //! | `relp` | `<g, d>` with the derivatives of [`Mode::RelP`] |
 //!
+//! In runs with edits, `d` reaches a reader through the edits of the stream, and of attention's whole output, that lie
+//! between writer and reader: an added vector changes nothing, and a replaced row stops `d` at its token. Edits of
+//! nodes are in their outputs, and what a reader computes is edited as in the run.
+//!
 //! All edges of a reader share one derivative, and all edges of a writer one displacement. So every prediction takes a
 //! forward and a backward pass, and one product for each pair. `integrated` takes both passes at each step, and
 //! `integrated_activations` at each step of each site: the embedding, the attention and the MLP of each block.
@@ -27,7 +31,8 @@ mod scores;
 
 use resolvent_engine::counted;
 use resolvent_model::{
-    Edge, Mode, Outputs, Reader, Site, Writer, captures, edge_values, ends_at_logits, outputs_of, reader_gradients,
+    Edge, Edit, Mode, Outputs, Reader, Site, StreamEdits, Writer, captures, edge_values, ends_at_logits, outputs_of,
+    reader_gradients,
 };
 
 use crate::case::Case;
@@ -98,12 +103,13 @@ const TOP: [usize; 3] = [10, 50, 200];
 /// Certificates: the first-order edges into each reader add up to the first-order effect of what it reads
 /// (`into_readers`); those from each writer add up to the first-order effect of its output (`from_writers`), and so do
 /// those from each site in a run between (`from_sites`); three edges agree with patches of the same edges by edits of
-/// single runs (`alone`, `alone_by_token`); the adjoint identity. By token, the first two sums hold at each token, and
+/// single runs (`alone`, `alone_by_token`); all edges from one writer, patched together, are the patch of its output
+/// (`of_writer`); the adjoint identity. By token, the first two sums hold at each token, and
 /// the scores of each edge add up to its own (`over_tokens`).
 ///
 /// # Errors
-/// Runs that do not pair or were not prepared, edits in the corrupted run, an observable that reads the field below the
-/// last level, a device error, or a check that fails.
+/// Runs that do not pair or were not prepared, or with different edits of the stream; an observable that reads the
+/// field below the last level; a device error; or a check that fails.
 pub fn edges(case: &Case<'_>, options: &EdgeOptions) -> Result<Labelled> {
     edges_beside(case, &[], options)
 }
@@ -122,9 +128,10 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
         return Err(Error::Input("random displacements are a control of exact effects; ask for these too".to_owned()));
     }
     let [clean_outputs, displacement] = displacement(case)?;
-    let edges = Edge::all(model.architecture());
+    let (edges, stream) = (Edge::all(model.architecture()), StreamEdits::of(run));
     let by_token = options.by_token;
-    let scores = Scores { sizes: &sizes, edges: &edges, displacement: &displacement.data, by_token };
+    let moved = &displacement.data;
+    let scores = Scores { model: model.architecture(), edges: &edges, stream: &stream, displacement: moved, by_token };
     let gradients = reader_gradients(Mode::Exact, &[case.reading()])?.remove(0);
     let first_order = scores.of(&gradients);
     let chi = Sensitivities::new(run, case.observable)?;
@@ -175,7 +182,8 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
         result = result
             .note("sweep_cost", format!("{:.1}", work.flops / pass(case)?))
             .with("exact", &axis, exact)
-            .certify(alone(case, &clean_outputs, &edges, &values)?)?;
+            .certify(alone(case, &clean_outputs, &edges, &values)?)?
+            .certify(of_writer(case, (&clean_outputs, &displacement), &edges, &values)?)?;
         if options.random > 0 {
             let control = random_exact(case, &scores, corrupted, (options.random, options.seed))?;
             result = result.with("random_exact", &axis, narrow(&control));
@@ -204,6 +212,14 @@ fn agreeing(result: Labelled, name: &str, (predicted, exact): (&[f32], &[f32]), 
 
 /// Returns the clean outputs of all writers, and these minus the corrupted ones.
 fn displacement(case: &Case<'_>) -> Result<[Outputs; 2]> {
+    let differ = !StreamEdits::all(case.clean).eq(StreamEdits::all(case.corrupted));
+    if let Some(edit) = StreamEdits::all(case.clean).chain(StreamEdits::all(case.corrupted)).next().filter(|_| differ) {
+        return Err(Error::Input(format!(
+            "{}: the clean and the corrupted run have different edits of the stream, which no edge carries; give both \
+             the same, or edit outputs of heads and MLPs",
+            edit.site
+        )));
+    }
     let mut outputs = outputs_of(&[case.clean, case.corrupted])?;
     let (mut moved, clean) = (outputs.remove(1), outputs.remove(0));
     let from = |clean: &[f32], corrupted: &mut [f32]| {
@@ -264,11 +280,12 @@ fn into_readers(case: &Case<'_>, scores: &Scores<'_>, gradients: &[f32], found: 
 /// Checks that the edges from each writer add up to `<dJ/dw, d>`: summed over tokens, or at each token. The derivative
 /// by its output comes from the backward pass of the whole model.
 fn from_writers(scores: &Scores<'_>, chi: &Sensitivities, displacement: &Outputs, found: &[f64]) -> Certificate {
-    let (writers, parts) = (Writer::all(scores.sizes), scores.parts());
-    let sums = scores.gathered(found, writers.len(), |edge| edge.writer.index(scores.sizes));
+    let (sizes, parts) = (scores.sizes(), scores.parts());
+    let writers = Writer::all(sizes);
+    let sums = scores.gathered(found, writers.len(), |edge| edge.writer.index(sizes));
     let each = writers.iter().zip(sums.chunks(parts));
     let worst = each.fold(0.0, |worst, (&writer, sums)| {
-        worse(worst, apart(sums, [chi.by(writer), displacement.get(writer, scores.sizes)]))
+        worse(worst, apart(sums, [&chi.by(writer), displacement.get(writer, sizes)]))
     });
     Certificate::new("from_writers", worst, SUMS)
 }
@@ -290,4 +307,26 @@ fn alone(case: &Case<'_>, clean: &Outputs, edges: &[Edge], values: &[f64]) -> Re
         worst = worse(worst, (value - values[n]).abs() / scale);
     }
     Ok(Certificate::new("alone", worst, same(run.model())))
+}
+
+/// Compares the patch of all edges from the writer of the strongest one, by edits of single runs, with the patch of the
+/// writer's output.
+fn of_writer(
+    case: &Case<'_>,
+    (clean, moved): (&Outputs, &Outputs),
+    edges: &[Edge],
+    values: &[f64],
+) -> Result<Certificate> {
+    let ((run, observable), sizes) = (case.reading(), case.corrupted.model().sizes());
+    let base = run.value(observable)?;
+    let strongest = edges.iter().zip(values).max_by(|(_, a), (_, b)| (*a - base).abs().total_cmp(&(*b - base).abs()));
+    let writer = strongest.map_or(Writer::Embedding, |(edge, _)| edge.writer);
+    let of_it: Vec<Edge> = edges.iter().copied().filter(|edge| edge.writer == writer).collect();
+    let together = path_patch(run, clean, &of_it, observable)?;
+    let mut rows = moved.get(writer, sizes).to_vec();
+    StreamEdits::of(run).pass(writer, writer.site(), (0, moved.d), &mut rows);
+    let rows = rows.chunks(moved.d).enumerate();
+    let patch: Vec<Edit> = rows.map(|(t, row)| Edit::add(writer.site(), t, row.to_vec())).collect();
+    let node = run.values_under(&[patch], observable)?[0];
+    Ok(Certificate::new("of_writer", (together - node).abs() / node.abs().max(1.0), same(run.model())))
 }

@@ -1,6 +1,8 @@
 //! Writers, readers and edges in results, and the sensitivities at the outputs of writers.
 
-use resolvent_model::{Edge, Mode, Model, Observable, Reader, Run, Site, Sizes, Writer, path_sites};
+use std::borrow::Cow;
+
+use resolvent_model::{Edge, Mode, Model, Observable, Reader, Run, Site, Sizes, StreamEdits, Writer, path_sites};
 
 use crate::derivatives::derivatives;
 use crate::error::Result;
@@ -28,6 +30,8 @@ pub(crate) struct Sensitivities {
     sites: Vec<Site>,
     rows: Vec<Vec<f32>>,
     levels: usize,
+    stream: StreamEdits,
+    d: usize,
 }
 
 impl Sensitivities {
@@ -36,7 +40,7 @@ impl Sensitivities {
         let levels = run.levels();
         let sites: Vec<Site> = levels.iter().copied().chain(path_sites(run.model().sizes())).collect();
         let rows = derivatives(run, observable, Mode::Exact, &sites)?;
-        Ok(Self { sites, rows, levels: levels.len() })
+        Ok(Self { sites, rows, levels: levels.len(), stream: StreamEdits::of(run), d: run.model().sizes().d })
     }
 
     /// Returns the sensitivity field `[L+1, T, d]`.
@@ -44,10 +48,15 @@ impl Sensitivities {
         self.rows[..self.levels].concat()
     }
 
-    /// Returns the derivative `[T, d]` by the output of a writer.
-    pub(crate) fn by(&self, writer: Writer) -> &[f32] {
+    /// Returns the derivative `[T, d]` by the output of a writer: of a head, before the edits of attention's whole
+    /// output.
+    pub(crate) fn by(&self, writer: Writer) -> Cow<'_, [f32]> {
         let at = self.sites.iter().position(|site| *site == writer.site());
-        at.map_or(&[], |at| &self.rows[at])
+        let mut rows = Cow::Borrowed(at.map_or(&[][..], |at| &self.rows[at]));
+        if self.stream.lie_between(writer, writer.site()) {
+            self.stream.back(writer, writer.site(), (0, self.d), rows.to_mut());
+        }
+        rows
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use resolvent_engine::{Device, Recording, Result, Tensor};
-use resolvent_ops::attention_edit::EditedAttention;
 use resolvent_ops::splice::RowSource;
 use resolvent_ops::{Op, Paired, Residuals, Rows};
 
@@ -81,11 +80,7 @@ pub(crate) fn forward(
             let rows = narrowed.map_or_else(|| batch.rows.prefix(pass.rows), Rows::clone);
             let base_residuals = base.and_then(|trace| trace.residuals[i].as_ref());
             let inputs = inputs.unwrap_or_default();
-            let mut edited = None;
-            if let Some(attention) = program.attention(node.output) {
-                let edits = batch.head_edits(&pass.device, (attention, node.output), rows.count())?;
-                edited = edits.map(|edits| EditedAttention { attention, edits });
-            }
+            let edited = batch.edited_attention(&pass.device, (program, node.output), rows.count())?;
             let op: &dyn Op = edited.as_ref().map_or(&*node.op, |edited| edited);
             let outcome = op.primal(rec, &rows, base_residuals, &inputs)?;
             pass.values[node.output] = Some(outcome.y);

@@ -8,6 +8,7 @@
 //! All of this needs runs that have the outputs of attention and MLPs as values of their own; see [`path_sites`].
 
 mod check;
+mod edited;
 mod gradients;
 mod neurons;
 mod node;
@@ -19,6 +20,7 @@ mod rewired;
 mod sweep;
 
 pub use check::ends_at_logits;
+pub use edited::StreamEdits;
 pub use gradients::reader_gradients;
 pub use neurons::neuron_products;
 pub use node::{Edge, Reader, Writer, path_sites};

@@ -46,6 +46,19 @@ def test_edges_at_each_token(model):
     assert "first_order_by_token" not in prompts.edges().arrays
 
 
+def test_edges_of_edited_runs(model):
+    edits = [resolvent.Edit.scale("blocks.1.hook_resid_pre", -1, 0.5), resolvent.Edit.ablate("blocks.0.hook_mlp_out", -1)]
+    clean, corrupted = model.run(CLEAN, edits), model.run(CORRUPTED, edits)
+    result = model.edges(clean, corrupted, J, exact=True)
+    assert "edits" in result.metadata and "of_writer" in result.checks
+    plain = model.edges(CLEAN, CORRUPTED, J, exact=True)
+    assert np.abs(result["exact"] - plain["exact"]).max() > 1e-2
+    many = model.prompts([{"clean": CLEAN, "corrupted": CORRUPTED}], observable=J, edits=edits).edges(exact=True)
+    assert np.allclose(many["exact"][0], result["exact"], atol=1e-4)
+    with pytest.raises(ValueError, match="different edits of the stream"):
+        model.edges(clean, CORRUPTED, J)
+
+
 def test_paths_between_chosen_nodes(model):
     exact = model.edges(CLEAN, CORRUPTED, J, exact=True)
     writers, readers = (exact.metadata[key].split(",") for key in ("writers", "readers"))

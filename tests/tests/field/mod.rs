@@ -8,6 +8,7 @@ mod controls;
 mod edges;
 mod edges_between;
 mod edges_by_token;
+mod edges_edited;
 mod edges_into;
 mod features;
 mod finite_field;

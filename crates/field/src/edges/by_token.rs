@@ -34,7 +34,7 @@ pub(super) fn with_scores(
 fn over_tokens(scores: &Scores<'_>, gradients: &[f32], by_token: &[f64]) -> Certificate {
     let whole = Scores { by_token: false, ..*scores };
     let (sums, random) = (scores.summed(by_token), whole.random(gradients));
-    let d = scores.sizes.d as f64;
+    let d = scores.sizes().d as f64;
     // |<g, d>| is at most |g| |d|, which is this much above the size at random directions, summed over tokens.
     let apart = whole
         .of(gradients)

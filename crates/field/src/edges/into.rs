@@ -1,6 +1,6 @@
 //! Edges from every writer into one place of the residual stream.
 
-use resolvent_model::{Edit, Mode, Site, Writer, captures, ends_at_logits};
+use resolvent_model::{Edit, Mode, Site, StreamEdits, Writer, captures, ends_at_logits};
 
 use super::{SUMS, displacement};
 use crate::case::Case;
@@ -37,14 +37,22 @@ pub fn edges_into(case: &Case<'_>, place: Place) -> Result<Labelled> {
     let (site, d) = (Site::level(level, &sizes), moved.d);
     let row = |rows: &[f32]| rows[token * d..][..d].to_vec();
     let writers = &Writer::all(&sizes)[..1 + level * (sizes.heads + 1)];
-    let vectors: Vec<Vec<f32>> = writers.iter().map(|&writer| row(moved.get(writer, &sizes))).collect();
+    let stream = StreamEdits::of(run);
+    let passed = |writer: Writer, mut vector: Vec<f32>| -> Vec<f32> {
+        stream.pass(writer, site, (token, d), &mut vector);
+        vector
+    };
+    let vector = |&writer: &Writer| passed(writer, row(moved.get(writer, &sizes)));
+    let vectors: Vec<Vec<f32>> = writers.iter().map(vector).collect();
     let chi = row(&derivatives(run, case.observable, Mode::Exact, &[site])?[0]);
     let first_order: Vec<f64> = vectors.iter().map(|vector| dot(&chi, vector)).collect();
 
     let fields = captures(&[(case.clean, &[site][..]), (run, &[site])])?;
     let [clean_row, corrupted_row] = [0, 1].map(|of| row(&fields[of][0]));
     let difference: Vec<f32> = clean_row.iter().zip(&corrupted_row).map(|(a, b)| a - b).collect();
-    let biases = moved.biases.chunks(moved.tokens * d).take(level).map(|rows| dot(&chi, &row(rows)));
+    // A bias is added where the heads of its block are.
+    let biases = moved.biases.chunks(moved.tokens * d).take(level).enumerate();
+    let biases = biases.map(|(l, rows)| dot(&chi, &passed(Writer::Head(l, 0), row(rows))));
     let whole = dot(&chi, &difference);
     let (sum, size) = first_order
         .iter()

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use resolvent_model::{Edge, Edit, EditedPrompt, Observable, Outputs, Reader, Run, outputs_of, path_sites};
+use resolvent_model::{
+    Edge, Edit, EditedPrompt, Observable, Outputs, Reader, Run, StreamEdits, outputs_of, path_sites,
+};
 
 use crate::error::Result;
 
@@ -19,7 +21,7 @@ pub fn path_patch(run: &Run, senders: &Outputs, edges: &[Edge], observable: &Obs
     edges.iter().try_for_each(|edge| edge.check(model.architecture()))?;
     let mut of_reader: BTreeMap<Reader, Vec<Edge>> = BTreeMap::new();
     edges.iter().for_each(|&edge| of_reader.entry(edge.reader).or_default().push(edge));
-    let mut patch = Patch { run, senders, edits: run.edits().to_vec() };
+    let mut patch = Patch { run, senders, stream: StreamEdits::of(run), edits: run.edits().to_vec() };
     for l in 0..model.sizes().layers {
         let attention = |reader: &Reader| match *reader {
             Reader::Query(block, _) | Reader::Key(block, _) | Reader::Value(block, _) => block == l,
@@ -39,6 +41,8 @@ pub fn path_patch(run: &Run, senders: &Outputs, edges: &[Edge], observable: &Obs
 struct Patch<'a> {
     run: &'a Run,
     senders: &'a Outputs,
+    /// The run's own edits of the stream; those that are added act after them.
+    stream: StreamEdits,
     edits: Vec<Edit>,
 }
 
@@ -56,7 +60,9 @@ impl Patch<'_> {
         let mut sum = vec![0.0f64; current.tokens * d];
         for edge in edges {
             let both = self.senders.get(edge.writer, sizes).iter().zip(current.get(edge.writer, sizes));
-            sum.iter_mut().zip(both).for_each(|(sum, (a, b))| *sum += f64::from(*a) - f64::from(*b));
+            let mut rows: Vec<f32> = both.map(|(a, b)| a - b).collect();
+            self.stream.pass(edge.writer, site, (0, d), &mut rows);
+            sum.iter_mut().zip(rows).for_each(|(sum, x)| *sum += f64::from(x));
         }
         let row = |(t, row): (usize, &[f64])| Edit::add(site, t, row.iter().map(|&x| x as f32).collect());
         sum.chunks(d).enumerate().map(row).collect()

@@ -1,14 +1,18 @@
 //! Products of displacements and derivatives for all edges.
 
-use resolvent_model::{Edge, Sizes, Writer, gaussian};
+use std::borrow::Cow;
+
+use resolvent_model::{Architecture, Edge, Sizes, StreamEdits, Writer, gaussian};
 
 use crate::certificate::norm;
 
 /// The edges whose scores are computed, and the displacements of their writers.
 pub(crate) struct Scores<'a> {
-    pub(crate) sizes: &'a Sizes,
+    pub(crate) model: &'a Architecture,
     pub(crate) edges: &'a [Edge],
-    /// `[W, T, d]`
+    /// The edits that displacements pass on their way to the readers.
+    pub(crate) stream: &'a StreamEdits,
+    /// Of the writers' outputs, `[W, T, d]`.
     pub(crate) displacement: &'a [f32],
     /// Whether scores are those of each token, not their sums.
     pub(crate) by_token: bool,
@@ -23,17 +27,34 @@ impl Scores<'_> {
     pub(crate) fn of(&self, gradients: &[f32]) -> Vec<f64> {
         let size = self.displacement.len() / self.writers();
         let (parts, part) = (self.parts(), size / self.parts());
-        let ends = self.edges.iter().map(|edge| (edge.writer.index(self.sizes), edge.reader.index(self.sizes)));
+        let sizes = self.sizes();
+        let ends = self.edges.iter().map(|edge| (edge.writer.index(sizes), edge.reader.index(sizes)));
         // Writer by writer within a few readers.
         let mut order: Vec<(usize, (usize, usize))> = ends.enumerate().collect();
         order.sort_by_key(|&(_, (writer, reader))| (reader / READERS, writer, reader));
         let mut scores = vec![0.0; order.len() * parts];
         for (n, (writer, reader)) in order {
             let moved = self.displacement[writer * size..][..size].chunks(part);
-            let rows = moved.zip(gradients[reader * size..][..size].chunks(part));
+            let gradient = self.back(self.edges[n], &gradients[reader * size..][..size]);
+            let rows = moved.zip(gradient.chunks(part));
             scores[n * parts..][..parts].iter_mut().zip(rows).for_each(|(score, (d, g))| *score = product(d, g));
         }
         scores
+    }
+
+    /// Returns the derivative by what the writer of an edge adds, through this edge alone, given that by what the
+    /// reader reads.
+    fn back<'g>(&self, edge: Edge, gradient: &'g [f32]) -> Cow<'g, [f32]> {
+        let to = edge.reader.input(self.model);
+        let mut gradient = Cow::Borrowed(gradient);
+        if self.stream.lie_between(edge.writer, to) {
+            self.stream.back(edge.writer, to, (0, self.sizes().d), gradient.to_mut());
+        }
+        gradient
+    }
+
+    pub(crate) fn sizes(&self) -> &Sizes {
+        self.model.sizes()
     }
 
     /// Returns how many scores an edge has: one, or one for each token.
@@ -65,14 +86,19 @@ impl Scores<'_> {
     /// Returns the mean squares of the scores if the displacement of each writer at each token had the same norm and a
     /// random direction, `|g_t|^2 |d_t|^2 / d`, as [`Scores::of`] returns scores. This is exact, not a sample.
     pub(crate) fn random(&self, gradients: &[f32]) -> Vec<f64> {
-        let (d, squares) = (self.sizes.d, |rows: &[f32]| -> Vec<f64> {
-            rows.chunks(self.sizes.d).map(|row| row.iter().map(|&x| f64::from(x).powi(2)).sum()).collect()
-        });
+        let (sizes, d) = (self.sizes(), self.sizes().d);
+        let squares = |rows: &[f32]| -> Vec<f64> {
+            rows.chunks(d).map(|row| row.iter().map(|&x| f64::from(x).powi(2)).sum()).collect()
+        };
         let (moved, chi) = (squares(self.displacement), squares(gradients));
         let tokens = self.tokens();
         let of = |edge: &Edge| {
-            let (writer, reader) = (edge.writer.index(self.sizes) * tokens, edge.reader.index(self.sizes) * tokens);
-            let both = moved[writer..writer + tokens].iter().zip(&chi[reader..reader + tokens]);
+            let (writer, reader) = (edge.writer.index(sizes) * tokens, edge.reader.index(sizes) * tokens);
+            let through = match self.back(*edge, &gradients[reader * d..][..tokens * d]) {
+                Cow::Borrowed(_) => Cow::Borrowed(&chi[reader..reader + tokens]),
+                Cow::Owned(gradient) => Cow::Owned(squares(&gradient)),
+            };
+            let both = moved[writer..writer + tokens].iter().zip(&*through);
             let each: Vec<f64> = both.map(|(a, b)| a * b / d as f64).collect();
             if self.by_token { each } else { vec![each.iter().sum()] }
         };
@@ -81,7 +107,7 @@ impl Scores<'_> {
 
     /// Returns displacements `[W, T, d]` in random directions, with the norms that those here have at every token.
     pub(crate) fn randomised(&self, seed: u64) -> Vec<f32> {
-        let d = self.sizes.d;
+        let d = self.sizes().d;
         let mut moved = gaussian(seed, self.displacement.len());
         for (random, own) in moved.chunks_mut(d).zip(self.displacement.chunks(d)) {
             let share = (norm(own) / norm(random)) as f32;
@@ -102,26 +128,30 @@ impl Scores<'_> {
         others
     }
 
-    /// Returns the sum of the displacements of the writers of these edges, `[T, d]`.
+    /// Returns the sum of what the writers of these edges, which share a site, move there, `[T, d]`.
     pub(crate) fn written(&self) -> Vec<f32> {
         let size = self.displacement.len() / self.writers();
-        let mut writers: Vec<usize> = self.edges.iter().map(|edge| edge.writer.index(self.sizes)).collect();
+        let mut writers: Vec<Writer> = self.edges.iter().map(|edge| edge.writer).collect();
         writers.sort_unstable();
         writers.dedup();
         let mut sum = vec![0.0f32; size];
-        for writer in writers {
-            sum.iter_mut().zip(&self.displacement[writer * size..][..size]).for_each(|(sum, x)| *sum += x);
+        for &writer in &writers {
+            let of_writer = &self.displacement[writer.index(self.sizes()) * size..][..size];
+            sum.iter_mut().zip(of_writer).for_each(|(sum, x)| *sum += x);
+        }
+        if let Some(&writer) = writers.first() {
+            self.stream.pass(writer, writer.site(), (0, self.sizes().d), &mut sum);
         }
         sum
     }
 
     fn writers(&self) -> usize {
-        Writer::all(self.sizes).len()
+        Writer::all(self.sizes()).len()
     }
 
     /// Returns the number of tokens.
     pub(crate) fn tokens(&self) -> usize {
-        self.displacement.len() / self.writers() / self.sizes.d
+        self.displacement.len() / self.writers() / self.sizes().d
     }
 }
 
@@ -160,7 +190,8 @@ mod tests {
         let (sizes, edges, tokens) = (*model.sizes(), Edge::all(&model), 3);
         let displacement = gaussian(1, Writer::all(&sizes).len() * tokens * sizes.d);
         let gradients = gaussian(2, Reader::all(&sizes).len() * tokens * sizes.d);
-        let whole = Scores { sizes: &sizes, edges: &edges, displacement: &displacement, by_token: false };
+        let (stream, by_token) = (StreamEdits::default(), false);
+        let whole = Scores { model: &model, edges: &edges, stream: &stream, displacement: &displacement, by_token };
         let each = Scores { by_token: true, ..whole };
         assert_eq!((whole.len(), each.len()), (edges.len(), edges.len() * tokens));
         let near = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-10);

@@ -1,4 +1,4 @@
-//! What runs, rows and observables must fulfil for edges to be patched or cut.
+//! What rows and observables must fulfil for edges to be patched or cut.
 
 use super::node::Writer;
 use crate::arch::Sizes;
@@ -6,11 +6,8 @@ use crate::error::{Error, Result};
 use crate::observable::Observable;
 use crate::run::Run;
 
-/// Checks that a run has no edits, and that `rows` are those of all its writers, `[W, T, d]`.
-pub(super) fn check_run(run: &Run, rows: &[f32]) -> Result<()> {
-    if !run.edits().is_empty() {
-        return Err(Error::Place("edges are patched and cut in runs without edits; give one".to_owned()));
-    }
+/// Checks that `rows` are those of all writers of a run, `[W, T, d]`.
+pub(super) fn check_rows(run: &Run, rows: &[f32]) -> Result<()> {
     let sizes = run.sizes();
     let (found, expected) = (rows.len(), Writer::all(sizes).len() * run.tokens().len() * sizes.d);
     match found == expected {

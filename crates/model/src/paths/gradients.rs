@@ -1,11 +1,12 @@
 //! Derivatives of an observable by what each reader reads, through this reader alone.
 
 use resolvent_engine::Tensor;
-use resolvent_ops::Rows;
 use resolvent_ops::splice::{RowEdit, RowSource};
 
+use super::edited::{batch_of, own_edits};
 use super::node::Reader;
 use super::responses::{BlockValues, Chain, RowOf, adjoint, assemble, chain};
+use crate::edit::Edit;
 use crate::error::Result;
 use crate::mode::Mode;
 use crate::observable::Observable;
@@ -60,8 +61,7 @@ fn recorded(run: &Run, mode: Mode, bars: &[Vec<f32>]) -> Result<Vec<Tensor>> {
     let program = run.program().freeze(mode.frozen());
     let mut tensors = Vec::with_capacity(2 * sizes.layers);
     let of_block = sizes.heads + 2 * sizes.kv_heads;
-    let attention = Rows::new(device, &vec![span; of_block])?;
-    let whole = Rows::new(device, &[span])?;
+    let linear = own_edits(run, Edit::linear)?;
     let readers = Reader::all(sizes);
     for l in 0..sizes.layers {
         let (mut rec, block) = (device.record(), BlockValues::of(run, l)?);
@@ -78,9 +78,11 @@ fn recorded(run: &Run, mode: Mode, bars: &[Vec<f32>]) -> Result<Vec<Tensor>> {
         let qkv = retained(trace, block.qkv)?;
         let alone = assemble(&mut rec, &rows, qkv, qkv)?;
         let nodes: Chain = chain(&program, block.pre, block.qkv)?;
+        let attention = batch_of(device, &vec![span; of_block], &linear, block.qkv..=block.qkv)?;
         tensors.push(adjoint(&program, &mut rec, (&attention, trace), &nodes, alone)?);
         let mlp = device.upload("mlp_out", &[("rows", tokens), ("d", sizes.d)], &bars[first + of_block])?;
         let nodes = chain(&program, block.mlp_input, block.mlp_out)?;
+        let whole = batch_of(device, &[span], &linear, block.mlp_input + 1..=block.mlp_out)?;
         tensors.push(adjoint(&program, &mut rec, (&whole, trace), &nodes, mlp)?);
         device.submit(rec)?;
     }

@@ -1,8 +1,8 @@
 //! What each neuron adds to the residual stream along a cotangent.
 
 use resolvent_engine::Tensor;
-use resolvent_ops::Rows;
 
+use super::edited::batch_of;
 use super::responses::{BlockValues, adjoint, chain};
 use crate::error::{Error, Result};
 use crate::mode::Mode;
@@ -25,7 +25,7 @@ pub fn neuron_products(run: &Run, cotangent: &[f32]) -> Result<Vec<f32>> {
         return Err(Error::Place(format!("the cotangent has {found} elements; expected {tokens} tokens: {expected}")));
     }
     let program = run.program().freeze(Mode::FrozenNorm.frozen());
-    let rows = Rows::new(device, &[run.span(0, tokens)])?;
+    let rows = batch_of(device, &[run.span(0, tokens)], &[], 0..=0)?;
     let mut rec = device.record();
     let mut tensors = Vec::with_capacity(2 * sizes.layers);
     for l in 0..sizes.layers {

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use resolvent_engine::Tensor;
 use resolvent_ops::{Frozen, Rows, Span};
 
+use super::edited::batch_of;
 use super::responses::{Chain, adjoint, chain};
 use crate::arch::{Architecture, Sizes};
 use crate::error::{Error, Result};
@@ -199,7 +200,7 @@ fn block_rows(run: &Run, span: Span, path: &Path, visit: &mut dyn FnMut(&[f32]) 
         let mut rec = device.record();
         let units = units(n, first, path.outputs);
         let bars = device.upload("units", &[("rows", n), ("n", path.outputs)], &units)?;
-        let rows = Rows::new(device, &vec![span; n])?;
+        let rows = batch_of(device, &vec![span; n], &[], 0..=0)?;
         let read: Tensor = adjoint(&program, &mut rec, (&rows, &run.base.trace), &path.nodes, bars)?;
         device.submit(rec)?;
         let read = device.read(&read)?;

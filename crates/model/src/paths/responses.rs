@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use resolvent_engine::{Recording, Tensor};
 use resolvent_ops::splice::{RowEdit, RowPlan, RowSource};
-use resolvent_ops::{Residuals, Rows, Span};
+use resolvent_ops::{Op, Residuals, Rows, Span};
 
 use crate::arch::Sizes;
+use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::passes::Trace;
 use crate::program::{Program, ValueId};
@@ -68,23 +69,23 @@ pub(crate) fn chain(program: &Program, from: ValueId, to: ValueId) -> Result<Cha
     }
 }
 
-/// Records the values that a chain computes of `x`, rows of its first input. Rows before a sequence are those of
-/// `base`.
+/// Records the values that a chain computes of `x`, rows of its first input, under the edits of the batch. Rows before
+/// a sequence are those of `base`.
 pub(crate) fn primal(
     program: &Program,
     rec: &mut Recording,
-    (rows, base): (&Rows, &Trace),
+    (batch, base): (&Batch, &Trace),
     nodes: &[usize],
     x: Tensor,
 ) -> Result<Tensor> {
-    Ok(primal_saving(program, rec, (rows, base), nodes, x)?.0)
+    Ok(primal_saving(program, rec, (batch, base), nodes, x)?.0)
 }
 
 /// Like [`primal`]; also returns the residuals of each op.
 pub(crate) fn primal_saving(
     program: &Program,
     rec: &mut Recording,
-    (rows, base): (&Rows, &Trace),
+    (batch, base): (&Batch, &Trace),
     nodes: &[usize],
     mut x: Tensor,
 ) -> Result<(Tensor, Vec<Residuals>)> {
@@ -92,8 +93,10 @@ pub(crate) fn primal_saving(
     for &i in nodes {
         let node = &program.nodes[i];
         rec.scope(&node.scope);
-        let outcome = node.op.primal(rec, rows, base.residuals[i].as_ref(), &[&x])?;
-        x = outcome.y;
+        let edited = batch.edited_attention(rec.device(), (program, node.output), batch.rows.count())?;
+        let op: &dyn Op = edited.as_ref().map_or(&*node.op, |edited| edited);
+        let outcome = op.primal(rec, &batch.rows, base.residuals[i].as_ref(), &[&x])?;
+        x = batch.edited(rec, node.output, outcome.y)?;
         saved.push(outcome.residuals);
     }
     Ok((x, saved))
@@ -127,18 +130,20 @@ pub(crate) fn tangent(
     tangent_saved(program, rec, rows, nodes, &residuals, x_dot)
 }
 
-/// Records the cotangents of the first input of a chain, given those of its output.
+/// Records the cotangents of the first input of a chain, given those of its output. They pass the edits of the batch,
+/// which are linear.
 pub(crate) fn adjoint(
     program: &Program,
     rec: &mut Recording,
-    (rows, base): (&Rows, &Trace),
+    (batch, base): (&Batch, &Trace),
     nodes: &[usize],
     mut y_bar: Tensor,
 ) -> Result<Tensor> {
     for &i in nodes.iter().rev() {
         let (node, Some(residuals)) = (&program.nodes[i], &base.residuals[i]) else { continue };
         rec.scope(&node.scope);
-        y_bar = node.op.vjp(rec, rows, residuals, &y_bar, &[None])?.swap_remove(0);
+        y_bar = batch.edited(rec, node.output, y_bar)?;
+        y_bar = node.op.vjp(rec, &batch.rows, residuals, &y_bar, &[None])?.swap_remove(0);
     }
     Ok(y_bar)
 }

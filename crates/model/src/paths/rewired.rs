@@ -10,7 +10,8 @@ use resolvent_ops::matmul::Matmul;
 use resolvent_ops::splice::{RowEdit, RowSource};
 use resolvent_ops::{Linear as _, Residuals, Rows, Span, Weight};
 
-use super::check::{check_run, ends_at_logits};
+use super::check::{check_rows, ends_at_logits};
+use super::edited::batch_of;
 use super::node::{Edge, Reader};
 use super::responses::{
     BlockValues, RowOf, assemble, base_rows, chain, heads_alone, primal, primal_saving, tangent_saved,
@@ -39,7 +40,12 @@ pub fn rewired_values(
     observable: &Observable,
 ) -> Result<Vec<f64>> {
     let (model, sizes) = (run.model().architecture(), *run.sizes());
-    check_run(run, replacements)?;
+    if !run.edits().is_empty() {
+        return Err(Error::Place(
+            "edges are cut in runs without edits; give one, or patch edges, which takes edits".to_owned(),
+        ));
+    }
+    check_rows(run, replacements)?;
     ends_at_logits(observable, &sizes)?;
     let all = Edge::all(model);
     if let Some(other) = included.iter().find(|included| included.len() != all.len()) {
@@ -80,7 +86,7 @@ impl<'a> Rewired<'a> {
         let (program, trace, model) = (run.program(), &run.base.trace, run.model().architecture());
         let frozen = program.freeze(Mode::FrozenNorm.frozen());
         let span = run.span(0, tokens);
-        let whole = Rows::new(run.device(), &[span])?;
+        let whole = batch_of(run.device(), &[span], &[], 0..=0)?;
         let mut x = base_rows(rec, trace, program.field[0], &[span])?;
         // The outputs of all writers so far, `[n T, d]`.
         let mut written = x.clone();
@@ -88,7 +94,7 @@ impl<'a> Rewired<'a> {
             let queries = Reader::Query(l, 0).index(&sizes);
             let readers = &Reader::all(&sizes)[queries..][..sizes.heads + 2 * sizes.kv_heads];
             let read = self.inputs(rec, (&x, &written), readers, included)?;
-            let rows = Rows::new(run.device(), &vec![span; readers.len()])?;
+            let rows = batch_of(run.device(), &vec![span; readers.len()], &[], 0..=0)?;
             let qkv = primal(program, rec, (&rows, trace), &chain(program, block.pre, block.qkv)?, read)?;
             let qkv = own_columns(rec, readers, tokens, &sizes, &qkv)?;
             let z = primal(program, rec, (&whole, trace), &chain(program, block.qkv, block.z)?, qkv)?;

@@ -10,21 +10,26 @@
 //! 3. One sequence for each edge takes its head and the base run's other heads through the output projection.
 //! 4. The sequences branch from the base run after this block, and the observable is read as in any sweep.
 //!
+//! The run's own edits act on all of these: what a writer adds passes the edits of the stream before it reaches the
+//! reader, and every value that is computed anew is edited anew.
+//!
 //! Rows are computed from the first displaced token to the end of the cone of the last one; see `Program::cone_end`.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use resolvent_engine::{Recording, Tensor, stepped};
+use resolvent_ops::Span;
 use resolvent_ops::add::add;
 use resolvent_ops::splice::{RowEdit, RowSource};
-use resolvent_ops::{Rows, Span};
 
-use super::check::check_run;
+use super::check::check_rows;
+use super::edited::{StreamEdits, batch_of, own_edits};
 use super::node::{Edge, Reader, Writer};
 use super::responses::{BlockValues, RowOf, assemble, base_rows, chain, primal};
 use crate::arch::Sizes;
-use crate::batch::Sequence;
+use crate::batch::{Batch, ScheduledEdit, Sequence};
+use crate::edit::Edit;
 use crate::error::Result;
 use crate::observable::Observable;
 use crate::passes::Origin;
@@ -37,16 +42,17 @@ use crate::values::{parts, total};
 /// Returns the observable's value for each edge, where its reader reads the residual stream plus the displacement of
 /// its writer.
 ///
-/// `displacements [W, T, d]` are added to the writers' outputs, in the order of [`Writer::all`]. An edge whose
-/// displacement is zero has exactly the value of the run.
+/// `displacements [W, T, d]` are added to the writers' outputs, in the order of [`Writer::all`]. They reach a reader
+/// through the run's edits of the stream, which lie between; see [`StreamEdits`]. An edge whose displacement is zero,
+/// or does not reach its reader, has exactly the value of the run.
 ///
 /// # Errors
-/// A run with edits, or one that was not prepared for [`crate::path_sites`]; an edge that the model lacks;
-/// displacements of another shape; an observable that does not fit; or a device error.
+/// A run that was not prepared for [`crate::path_sites`]; an edge that the model lacks; displacements of another shape;
+/// an observable that does not fit; or a device error.
 pub fn edge_values(run: &Run, displacements: &[f32], edges: &[Edge], observable: &Observable) -> Result<Vec<f64>> {
     let (model, sizes, tokens) = (run.model().architecture(), run.sizes(), run.tokens().len());
     edges.iter().try_for_each(|edge| edge.check(model))?;
-    check_run(run, displacements)?;
+    check_rows(run, displacements)?;
     (0..sizes.layers).try_for_each(|l| BlockValues::of(run, l).map(|_| ()))?;
     let reading = parts(&[(run, observable)])?.remove(0);
     let mut values = vec![total(&reading.1); edges.len()];
@@ -56,17 +62,23 @@ pub fn edge_values(run: &Run, displacements: &[f32], edges: &[Edge], observable:
         rows.map(|row| row.iter().any(|x| *x != 0.0)).collect()
     };
     let moved: Vec<Vec<bool>> = Writer::all(sizes).into_iter().map(moved).collect();
+    let (stream, edits) = (StreamEdits::of(run), own_edits(run, Edit::primal_edit)?);
+    let reaching = |edge: Edge| -> Vec<bool> {
+        let (writer, to) = (edge.writer, edge.reader.input(model));
+        let moved = moved[writer.index(sizes)].iter().enumerate();
+        moved.map(|(token, moved)| *moved && !stream.stop(writer, to, token)).collect()
+    };
     // Edges into the same readers whose cones end at the same token.
     let mut groups: BTreeMap<(Group, usize), Grouped> = BTreeMap::new();
     for (id, &edge) in edges.iter().enumerate() {
-        let Some(cone) = cone(run, edge.reader, &moved[edge.writer.index(sizes)], &reading)? else { continue };
+        let Some(cone) = cone(run, edge.reader, &reaching(edge), &reading)? else { continue };
         let group = groups.entry((Group::of(edge.reader), cone.end)).or_insert((cone.start, Vec::new()));
         group.0 = group.0.min(cone.start);
         group.1.push((id, edge));
     }
     let (mut swept, groups) = (Vec::new(), groups.into_iter().collect());
     for ((group, end), (start, mut edges)) in stepped("edges", groups, |(_, group): &(_, Grouped)| group.1.len()) {
-        let sweep = Sweep { run, displacements, reading: &reading, start, end };
+        let sweep = Sweep { run, displacements, stream: &stream, edits: &edits, reading: &reading, start, end };
         edges.sort_by_key(|(_, edge)| *edge);
         let most = most_rows(run.model(), 0);
         for part in split_by(&edges, most, |_| sweep.end - sweep.start) {
@@ -130,6 +142,9 @@ impl Group {
 struct Sweep<'a> {
     run: &'a Run,
     displacements: &'a [f32],
+    stream: &'a StreamEdits,
+    /// The run's own edits.
+    edits: &'a [ScheduledEdit],
     reading: &'a Reading,
     /// The first token that is displaced.
     start: usize,
@@ -145,9 +160,9 @@ impl<'a> Sweep<'a> {
         let span = run.span(self.start, self.end);
         let tokens = span.rows();
         let writers = distinct(edges.iter().map(|(_, edge)| edge.writer));
-        let x = self.displaced(&mut rec, block.pre, &writers, span)?;
-        let rows = Rows::new(run.device(), &vec![span; writers.len()])?;
-        let qkv = primal(program, &mut rec, (&rows, trace), &chain(program, block.pre, block.qkv)?, x)?;
+        let x = self.displaced(&mut rec, (block.pre, Reader::Query(l, 0)), &writers, span)?;
+        let batch = self.batch(&vec![span; writers.len()], block.pre, block.qkv)?;
+        let qkv = primal(program, &mut rec, (&batch, trace), &chain(program, block.pre, block.qkv)?, x)?;
 
         // The columns of one kind from the displaced stream, and the others from the base run.
         let joined = self.joins_heads(l);
@@ -165,8 +180,8 @@ impl<'a> Sweep<'a> {
         };
         let mixed: Vec<RowOf> = kinds.iter().flat_map(mixed).collect();
         let qkv = assemble(&mut rec, &mixed, &qkv, retained(trace, block.qkv)?)?;
-        let rows = Rows::new(run.device(), &vec![span; kinds.len()])?;
-        let z = primal(program, &mut rec, (&rows, trace), &chain(program, block.qkv, block.z)?, qkv)?;
+        let batch = self.batch(&vec![span; kinds.len()], block.qkv, block.z)?;
+        let z = primal(program, &mut rec, (&batch, trace), &chain(program, block.qkv, block.z)?, qkv)?;
 
         // The heads of one edge, and the others from the base run.
         let own = self.rows_after(block.attn_out, span);
@@ -182,16 +197,16 @@ impl<'a> Sweep<'a> {
         let of_edges: Vec<RowOf> = edges.iter().flat_map(head).collect();
         let z = assemble(&mut rec, &of_edges, retained(trace, block.z)?, &z)?;
         let spans = vec![own; edges.len()];
-        let rows = Rows::new(run.device(), &spans)?;
-        let out = primal(program, &mut rec, (&rows, trace), &chain(program, block.z, block.attn_out)?, z)?;
+        let batch = self.batch(&spans, block.z, block.attn_out)?;
+        let out = primal(program, &mut rec, (&batch, trace), &chain(program, block.z, block.attn_out)?, z)?;
         let mid = base_rows(&mut rec, trace, block.pre, &spans)?;
         let mid = add(&mut rec, &mid, &out)?;
         match run.model().architecture().parallel {
-            false => self.read(rec, (block.mid, mid), edges, own),
+            false => self.read(rec, (block.mid, mid, true), edges, own),
             true => {
                 let mlp = base_rows(&mut rec, trace, block.mlp_out, &spans)?;
                 let post = add(&mut rec, &mid, &mlp)?;
-                self.read(rec, (block.post, post), edges, own)
+                self.read(rec, (block.post, post, true), edges, own)
             }
         }
     }
@@ -203,10 +218,10 @@ impl<'a> Sweep<'a> {
         let own = self.rows_after(block.mlp_out, run.span(self.start, self.end));
         let writers: Vec<Writer> = edges.iter().map(|(_, edge)| edge.writer).collect();
         let spans = vec![own; edges.len()];
-        let x = self.displaced(&mut rec, block.mlp_input, &writers, own)?;
-        let rows = Rows::new(run.device(), &spans)?;
+        let x = self.displaced(&mut rec, (block.mlp_input, Reader::Mlp(l)), &writers, own)?;
+        let batch = self.batch(&spans, block.mlp_input, block.mlp_out)?;
         let nodes = chain(program, block.mlp_input, block.mlp_out)?;
-        let out = primal(program, &mut rec, (&rows, trace), &nodes, x)?;
+        let out = primal(program, &mut rec, (&batch, trace), &nodes, x)?;
         let mid = match run.model().architecture().parallel {
             false => base_rows(&mut rec, trace, block.mid, &spans)?,
             true => {
@@ -216,7 +231,7 @@ impl<'a> Sweep<'a> {
             }
         };
         let post = add(&mut rec, &mid, &out)?;
-        self.read(rec, (block.post, post), edges, own)
+        self.read(rec, (block.post, post, true), edges, own)
     }
 
     /// Patches edges into the final norm.
@@ -225,8 +240,8 @@ impl<'a> Sweep<'a> {
         let own = self.rows_after(last, self.run.span(self.start, self.end));
         let mut rec = self.run.device().record();
         let writers: Vec<Writer> = edges.iter().map(|(_, edge)| edge.writer).collect();
-        let rows = self.displaced(&mut rec, last, &writers, own)?;
-        self.read(rec, (last, rows), edges, own)
+        let rows = self.displaced(&mut rec, (last, Reader::Logits), &writers, own)?;
+        self.read(rec, (last, rows, false), edges, own)
     }
 
     /// Returns whether a norm joins the queries, or the keys, of all heads of block l: then each head depends on the
@@ -246,28 +261,45 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Records the rows of `value` that each writer's displacement is added to.
-    fn displaced(&self, rec: &mut Recording, value: ValueId, writers: &[Writer], span: Span) -> Result<Tensor> {
+    /// Returns a batch of `spans` with the run's edits above the value `from`, up to `to`.
+    fn batch(&self, spans: &[Span], from: ValueId, to: ValueId) -> Result<Batch> {
+        batch_of(self.run.device(), spans, self.edits, from + 1..=to)
+    }
+
+    /// Records the rows of `value`, which `reader` reads, that each writer's displacement is added to.
+    fn displaced(
+        &self,
+        rec: &mut Recording,
+        (value, reader): (ValueId, Reader),
+        writers: &[Writer],
+        span: Span,
+    ) -> Result<Tensor> {
         let (sizes, tokens, d) = (self.run.sizes(), self.run.tokens().len(), self.run.sizes().d);
-        let of_writer = |writer: &Writer| {
-            let first = (writer.index(sizes) * tokens + span.start) * d;
-            &self.displacements[first..first + span.rows() * d]
-        };
-        let moved: Vec<f32> = writers.iter().flat_map(of_writer).copied().collect();
+        let to = reader.input(self.run.model().architecture());
+        let mut moved = Vec::with_capacity(writers.len() * span.rows() * d);
+        for &writer in writers {
+            let (from, end) = ((writer.index(sizes) * tokens + span.start) * d, moved.len());
+            moved.extend_from_slice(&self.displacements[from..from + span.rows() * d]);
+            self.stream.pass(writer, to, (span.start, d), &mut moved[end..]);
+        }
         let moved = rec.device().upload("displacements", &[("rows", moved.len() / d), ("d", d)], &moved)?;
         let rows = base_rows(rec, &self.run.base.trace, value, &vec![span; writers.len()])?;
         Ok(add(rec, &rows, &moved)?)
     }
 
-    /// Records the observable of sequences with these rows of the value `at`, and submits.
+    /// Records the observable of sequences with these rows of the value `at`, and submits. `anew` says that the rows
+    /// are those before the run's edits of the value.
     fn read(
         &self,
         mut rec: Recording,
-        (at, rows): (ValueId, Tensor),
+        (at, rows, anew): (ValueId, Tensor, bool),
         edges: &[(usize, Edge)],
         span: Span,
     ) -> Result<Vec<Swept<'a>>> {
-        let sequence = |&(id, _): &(usize, Edge)| Sequence { id, span, join: at, scheduled: Vec::new() };
+        let first = at + usize::from(!anew);
+        let above = |edit: &&ScheduledEdit| edit.value >= first && (span.start..span.end).contains(&edit.token);
+        let above: Vec<ScheduledEdit> = self.edits.iter().filter(above).cloned().collect();
+        let sequence = |&(id, _): &(usize, Edge)| Sequence { id, span, join: at, scheduled: above.clone() };
         let sequences: Vec<Sequence> = edges.iter().map(sequence).collect();
         let origin = Origin::Rows { base: &self.run.base.trace, at, rows };
         let swept = record_swept(&self.run.base, &mut rec, &sequences, origin, &|_| self.reading)?;
