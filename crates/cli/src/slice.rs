@@ -39,6 +39,13 @@ pub(crate) struct Args {
     /// Places of the readouts, LEVEL,TOKEN, or LEVEL for all of its tokens; without any, all
     #[arg(long, value_name = "L,T", num_args = 1..)]
     to: Vec<String>,
+    /// The secant operator: derivatives averaged over N nodes on the way to sources of a finite length, with their
+    /// errors against finite responses
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "svd")]
+    nodes: usize,
+    /// Of --nodes: length of each source along a unit vector, in |h[l,t]|
+    #[arg(long, value_name = "X", default_value_t = 0.1, requires = "nodes")]
+    amplitude: f64,
     /// Leading singular values of the whole operator from --from to --to, without a basis
     #[arg(long, requires_all = ["from", "to"], conflicts_with_all = ["basis", "readout"])]
     svd: bool,
@@ -134,7 +141,8 @@ impl Args {
             let context = BasisContext { observables: &observables, others, rank: None, position: None };
             let contexts = [&source, &readout].map(|basis| self.ranked(basis, [&source, &readout], context));
             let pairs = PlacePairs::new(run, Some(&from), Some(&to))?;
-            Ok(Slice::new(&linear, pairs, [&source, &readout], contexts)?.compute(&mut |_, _| {})?.result)
+            let slice = self.averaged(Slice::new(&linear, pairs, [&source, &readout], contexts)?)?;
+            Ok(slice.compute(&mut |_, _| {})?.result)
         })?;
         cases.finish(output, result, &[], &|result| self.means(result))
     }
@@ -191,13 +199,18 @@ impl Args {
         let readout = self.readout.as_ref().map_or(Ok(source.clone()), |text| Basis::parse(text, model))?;
         let context = BasisContext { observables: &observables, others: &others, position: Some(position), rank: None };
         let contexts = [&source, &readout].map(|basis| self.ranked(basis, [&source, &readout], context));
-        let slice = Slice::new(linear, pairs, [&source, &readout], contexts)?;
+        let slice = self.averaged(Slice::new(linear, pairs, [&source, &readout], contexts)?)?;
         let mut steps = Steps::new("parts of the slice", 0);
         let mut show = |done, all| steps.show(done, all);
         let Some(path) = output.stream() else {
             let sliced = slice.compute(&mut show)?;
             return output.finish(&sliced.result, || {
-                format!("{}{}", self.title(&slice, &sliced.strongest, run), checks(&sliced.result))
+                format!(
+                    "{}{}{}",
+                    self.title(&slice, &sliced.strongest, run),
+                    secants(&sliced.result),
+                    checks(&sliced.result)
+                )
             });
         };
         if output.wants_arrays() {
@@ -208,8 +221,18 @@ impl Args {
             say(format_args!("resumed an interrupted run: {} parts were complete", sliced.resumed));
         }
         output.finish_streamed(path, &sliced.result, || {
-            format!("{}{}", self.title(&slice, &sliced.strongest, run), checks(&sliced.result))
+            format!(
+                "{}{}{}",
+                self.title(&slice, &sliced.strongest, run),
+                secants(&sliced.result),
+                checks(&sliced.result)
+            )
         })
+    }
+
+    /// Returns the slice, of the secant operator with --nodes.
+    fn averaged<'s>(&self, slice: Slice<'s>) -> Result<Slice<'s>, Failure> {
+        Ok(if self.nodes > 0 { slice.secants(self.nodes, self.amplitude)? } else { slice })
     }
 
     /// Returns the options of --svd.
@@ -262,7 +285,11 @@ impl Args {
         let readout = self.readout.as_ref().unwrap_or(&self.basis);
         let (pairs, pass) = (slice.pairs().len(), slice.chosen_pass().name());
         let (readout, basis) = (visible(readout), visible(&self.basis));
-        let mut text = format!("{pairs} pairs, {m} x {k}, {readout} <- {basis}, {pass}\n");
+        let secants = match self.nodes {
+            0 => String::new(),
+            nodes => format!(", secants of {nodes} nodes to sources of {} |h|", self.amplitude),
+        };
+        let mut text = format!("{pairs} pairs, {m} x {k}, {readout} <- {basis}, {pass}{secants}\n");
         for (along, title) in [(true, "strongest along a token"), (false, "strongest between tokens")] {
             let mut readings = strongest.iter().filter(|r| (r.from.1 == r.to.1) == along).peekable();
             if readings.peek().is_some() {
@@ -275,6 +302,17 @@ impl Args {
         }
         text
     }
+}
+
+/// Formats the errors of secant blocks; returns nothing for tangent ones.
+fn secants(result: &Labelled) -> String {
+    let median = |name: &str| result.metadata.get(&format!("median.{name}"));
+    let of = [median("first_error"), median("secant_error"), median("secant_bar")];
+    let [Some(first), Some(secant), Some(bar)] = of else { return String::new() };
+    format!(
+        "\nmedian distance from finite responses\n{:<28} {first}\n{:<28} {secant}\n{:<28} {bar}\n",
+        "  of first order", "  of the secants", "error bar of the secants"
+    )
 }
 
 /// Returns the number of certain decimals: half a unit of the last one is at least `error`.

@@ -27,8 +27,11 @@ const NO_OPERATOR: &str = "NaN at levels without an averaged operator";
 /// Why a response has no relative error.
 const NO_RESPONSE: &str = "NaN at levels without a response, and where rounding hides the error";
 
+/// Why a block has no relative error.
+const NO_BLOCK: &str = "NaN where a block is zero, and where rounding hides the error";
+
 /// Arrays in which NaN or infinity is a valid answer: analysis, array, and meaning.
-const ANSWERS: [(&str, &str, &str); 30] = [
+const ANSWERS: [(&str, &str, &str); 33] = [
     ("regime", "radius", "infinite where J does not depend on the source, NaN where rounding hides the crossing"),
     ("regime", "jet_radius", "infinite without a second order, NaN without a first"),
     ("regime", "error", "NaN where rounding hides the error, infinite where first order is 0"),
@@ -47,6 +50,9 @@ const ANSWERS: [(&str, &str, &str); 30] = [
     ("green", "secant_error", NO_RESPONSE),
     ("green", "secant_bar", NO_RESPONSE),
     ("green", "velocity", "NaN with fewer than two levels above the source"),
+    ("slice", "first_error", NO_BLOCK),
+    ("slice", "secant_error", NO_BLOCK),
+    ("slice", "secant_bar", NO_BLOCK),
     ("patch", "reliability", "infinite where first order is 0"),
     ("superposition", "error", "NaN where both effects are 0"),
     ("reconstruction", "error", "NaN where the field is 0"),

@@ -187,13 +187,17 @@ impl PyRun {
     /// source basis. `rank` is the number of vectors of a named basis. With `out`, a .safetensors file, the result is
     /// written chunk by chunk, and a second call resumes an interrupted slice; `fresh` starts again.
     ///
+    /// With `nodes` up to 16, blocks are those of the secant operator: derivatives averaged on the way to sources of
+    /// `amplitude` |h[l,t]| times the vectors of the basis.
+    ///
     /// Arrays: `pairs` [N, 4] (l', t', l, t), `blocks` [N, m, k], `singular_values` [N, min(m, k)], `effective_rank`
-    /// [N].
+    /// [N]; with `nodes` also `amplitude`, `first_error`, `secant_error` and `secant_bar` [N].
     #[pyo3(
         signature = (basis = None, readout = None, *, rank = None, sources = None, targets = None,
-            observable = None, position = -1, donors = List::default(), out = None, fresh = false, progress = true),
+            observable = None, position = -1, donors = List::default(), nodes = 0, amplitude = 0.1, out = None,
+            fresh = false, progress = true),
         text_signature = "($self, basis=None, readout=None, *, rank=None, sources=None, targets=None, \
-            observable=None, position=-1, donors=(), out=None, fresh=False, progress=True)"
+            observable=None, position=-1, donors=(), nodes=0, amplitude=0.1, out=None, fresh=False, progress=True)"
     )]
     fn slice(
         &self,
@@ -206,12 +210,14 @@ impl PyRun {
         observable: Option<&Bound<'_, PyObservable>>,
         position: i64,
         donors: List<Bound<'_, PyAny>>,
+        nodes: i64,
+        amplitude: f64,
         out: Option<PathBuf>,
         fresh: bool,
         progress: bool,
     ) -> Result<PyResultOf> {
-        let rank = counts("rank", rank)?;
-        let arguments = SliceArguments { rank, sources, targets, position, out, fresh, progress };
+        let (rank, nodes) = (counts("rank", rank)?, count("nodes", nodes)?);
+        let arguments = SliceArguments { rank, sources, targets, position, nodes, amplitude, out, fresh, progress };
         slice(py, &self.run, [basis, readout], (observable, &donors.0), arguments)
     }
 

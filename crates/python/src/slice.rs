@@ -24,6 +24,8 @@ pub(crate) struct SliceArguments {
     pub(crate) sources: Option<Many<Pair>>,
     pub(crate) targets: Option<Many<Pair>>,
     pub(crate) position: i64,
+    pub(crate) nodes: usize,
+    pub(crate) amplitude: f64,
     pub(crate) out: Option<PathBuf>,
     pub(crate) fresh: bool,
     pub(crate) progress: bool,
@@ -106,6 +108,10 @@ pub(crate) fn slice(
                 let u = readout.frames(&linear, (pairs.to(), End::Readout), of_readout)?;
                 Slice::with_frames(&linear, pairs, [v, u])?
             }
+        };
+        let slice = match arguments.nodes {
+            0 => slice,
+            nodes => slice.secants(nodes, arguments.amplitude)?,
         };
         let mut show = |done, all| bar.show(raised, (done, all), None);
         Ok::<_, Failure>(match &arguments.out {

@@ -84,6 +84,19 @@ def test_slice(run):
     assert mixed.values.shape[1:] == (2, 2)
 
 
+def test_slice_by_secants(run):
+    places = {"sources": [(0, 1), (1, 2)], "targets": [(3, 3), (-1, -1)]}
+    tangent, secant = (run.slice("random:1", rank=2, **places, **more) for more in ({}, {"nodes": 4, "amplitude": 0.5}))
+    assert secant.values.shape == tangent.values.shape and secant["amplitude"].shape == (len(secant["pairs"]),)
+    assert secant.metadata["nodes"] == "4" and float(secant.metadata["amplitude"]) == 0.5
+    assert np.nanmax(secant["secant_error"]) < np.nanmax(secant["first_error"])
+    near = run.slice("random:1", rank=2, **places, nodes=1, amplitude=1e-3)
+    np.testing.assert_allclose(near.values, tangent.values, rtol=0.02, atol=0.02)
+    assert not np.allclose(secant.values, tangent.values, rtol=0.02, atol=0.02)
+    with pytest.raises(ValueError, match="invalid amplitude 0"):
+        run.slice(rank=2, **places, nodes=2, amplitude=0.0)
+
+
 def test_slice_into_a_file(run, tmp_path):
     path = tmp_path / "slice.safetensors"
     written = run.slice("random", rank=2, out=path)

@@ -30,6 +30,7 @@ mod reduce;
 mod regime;
 mod scale;
 mod slice;
+mod slice_secants;
 mod spectrum;
 mod subspace;
 mod superposition;

@@ -9,13 +9,14 @@
 mod checks;
 mod pairs;
 mod passes;
+mod secants;
 mod strongest;
 mod work;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use resolvent_model::{Linearization, Observable};
+use resolvent_model::{Linearization, Mode, Observable};
 
 use crate::bases::{Basis, BasisContext, End, Frames};
 use crate::error::{Error, Result};
@@ -24,6 +25,7 @@ use crate::place::shape;
 use crate::readings::{Reading, to_json};
 use crate::store::{Memory, Partial, Planned, Store, bytes, fits};
 use passes::Passes;
+use secants::Secants;
 
 pub use pairs::PlacePairs;
 pub use passes::Pass;
@@ -33,11 +35,14 @@ const PAIRS: usize = 0;
 const BLOCKS: usize = 1;
 const VALUES: usize = 2;
 const RANK: usize = 3;
+/// The first of [`secants::ARRAYS`].
+const SECANTS: usize = 4;
 
 /// A sliced Green operator, ready to be computed.
 pub struct Slice<'a> {
     passes: Passes<'a>,
     pass: Pass,
+    secants: Option<Secants>,
     /// Token position at which vectors are read as logits.
     position: usize,
     /// Metadata of the result that depend on the bases and places.
@@ -118,18 +123,40 @@ impl<'a> Slice<'a> {
         let about = about.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let passes = Passes { linear, pairs, source, readout };
         let pass = passes.cheaper();
-        let slice = Self { passes, pass, position: tokens - 1, about };
+        let slice = Self { passes, pass, secants: None, position: tokens - 1, about };
         let largest = slice.passes.starts(pass).iter().enumerate().map(|(i, _)| slice.chunk_bytes(i..i + 1)).max();
         let needed = slice.passes.source.bytes() + slice.passes.readout.bytes() + largest.unwrap_or(0);
         fits(linear.run(), needed, "the bases and the blocks of one place take", "")?;
         Ok(slice)
     }
 
-    /// Selects this pass instead of the cheaper one.
+    /// Selects this pass instead of the cheaper one. Secants always take tangents.
     #[must_use]
     pub fn pass(mut self, pass: Pass) -> Self {
-        self.pass = pass;
+        self.pass = if self.secants.is_some() { Pass::Forward } else { pass };
         self
+    }
+
+    /// Slices the secant Green operator instead of the tangent one: the mean of the derivatives at `nodes` nodes on the
+    /// way to sources of a finite length, `amplitude |h[l,t]|` times the vectors of the source basis.
+    ///
+    /// More arrays, each `[N]`: `amplitude`, the length of the sources; `first_error` and `secant_error`, the relative
+    /// errors of the tangent and of the secant block against that of the finite responses; `secant_bar`, the relative
+    /// distance of the secant block from a rule with half of the nodes. They are NaN where a block is zero, or where
+    /// rounding hides the error.
+    ///
+    /// # Errors
+    /// No node or more than 16, an amplitude that is not a finite number above 0, a linearisation that freezes factors,
+    /// or a device error.
+    pub fn secants(mut self, nodes: usize, amplitude: f64) -> Result<Self> {
+        if self.passes.linear.mode() != Mode::Exact {
+            return Err(Error::Input("secants take exact derivatives; linearise in the mode `exact`".to_owned()));
+        }
+        self.secants = Some(Secants::new(self.passes.linear.run(), nodes, amplitude)?);
+        self.pass = Pass::Forward;
+        self.about.insert("nodes".to_owned(), nodes.to_string());
+        self.about.insert("amplitude".to_owned(), amplitude.to_string());
+        Ok(self)
     }
 
     /// Returns the selected pass.
@@ -164,14 +191,18 @@ impl<'a> Slice<'a> {
         self.passes.linear.run().model().device().batch_bytes()
     }
 
-    fn arrays(&self) -> [Planned; 4] {
+    fn arrays(&self) -> Vec<Planned> {
         let (n, m, k) = (self.pairs().len(), self.passes.readout.rank(), self.passes.source.rank());
-        [
+        let mut arrays = vec![
             Planned::new("pairs", &[("pair", n), ("place", 4)]),
             Planned::new("blocks", &[("pair", n), ("readout", m), ("source", k)]),
             Planned::new("singular_values", &[("pair", n), ("value", m.min(k))]),
             Planned::new("effective_rank", &[("pair", n)]),
-        ]
+        ];
+        if self.secants.is_some() {
+            arrays.extend(secants::ARRAYS.map(|name| Planned::new(name, &[("pair", n)])));
+        }
+        arrays
     }
 
     /// Computes the slice in memory.
@@ -221,7 +252,17 @@ impl<'a> Slice<'a> {
 
     /// Adds the strongest pairs, and the check of the stored blocks.
     fn finished(&self, result: Labelled, store: &mut dyn Store) -> Result<Sliced> {
-        let result = result.certify(self.other_pass(store)?)?;
+        let check = match &self.secants {
+            Some(secants) => self.other_secants(secants, store)?,
+            None => self.other_pass(store)?,
+        };
+        let mut result = result.certify(check)?;
+        if self.secants.is_some() {
+            for (i, name) in secants::ARRAYS.into_iter().enumerate().skip(1) {
+                let values = store.read(SECANTS + i, 0..self.pairs().len())?;
+                result = result.note(&format!("median.{name}"), secants::median_text(&values));
+            }
+        }
         let strongest = strongest::strongest(&self.passes, store, self.position)?;
         let json = to_json(&strongest, self.passes.linear);
         Ok(Sliced { result: result.note("strongest", json), strongest, resumed: 0 })

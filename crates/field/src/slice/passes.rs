@@ -45,6 +45,8 @@ pub(super) struct Piece {
     pub(super) first: usize,
     pub(super) pairs: Vec<f32>,
     pub(super) blocks: Vec<f32>,
+    /// Of secant blocks, the rows of [`super::secants::ARRAYS`].
+    pub(super) secants: Vec<[f32; 4]>,
 }
 
 impl Passes<'_> {
@@ -93,7 +95,7 @@ impl Passes<'_> {
         }
     }
 
-    fn site(&self, level: usize) -> Site {
+    pub(super) fn site(&self, level: usize) -> Site {
         Site::level(level, self.linear.run().model().sizes())
     }
 
@@ -130,11 +132,11 @@ impl Passes<'_> {
             }
         })?;
         failed?;
-        Ok(vec![Piece { first, pairs: self.pairs.rows(&sources), blocks }])
+        Ok(vec![Piece { first, pairs: self.pairs.rows(&sources), blocks, secants: Vec::new() }])
     }
 
     /// Returns, for each source and each of `levels`, the first pair there and the tokens of its targets.
-    fn rows_by_level(&self, sources: &Range<usize>, levels: &[usize]) -> Vec<(usize, Vec<usize>)> {
+    pub(super) fn rows_by_level(&self, sources: &Range<usize>, levels: &[usize]) -> Vec<(usize, Vec<usize>)> {
         let mut rows = Vec::with_capacity(sources.len() * levels.len());
         let mut pair = self.pairs.of(sources).start;
         for i in sources.clone() {
@@ -172,7 +174,7 @@ impl Passes<'_> {
                 pairs.extend([to_level, to_token, level, token].map(|x| x as f32));
             }
             if let Some(first) = piece {
-                pieces.push(Piece { first, pairs, blocks: vec![0.0; n * m * k] });
+                pieces.push(Piece { first, pairs, blocks: vec![0.0; n * m * k], secants: Vec::new() });
             }
         }
         let levels = levels(homes.iter().flatten().map(|home| self.pairs.from()[home.0]));
@@ -197,7 +199,13 @@ impl Passes<'_> {
     }
 
     /// Returns `<row, v>` for the rows of some tokens of a level and the vectors of a basis there: `[tokens, rank]`.
-    fn read(&self, frames: &Frames, level: usize, tokens: &[usize], (rows, from): (&[f32], usize)) -> Result<Vec<f32>> {
+    pub(super) fn read(
+        &self,
+        frames: &Frames,
+        level: usize,
+        tokens: &[usize],
+        (rows, from): (&[f32], usize),
+    ) -> Result<Vec<f32>> {
         let (d, rank) = (frames.width(), frames.rank());
         let mut read = Vec::with_capacity(tokens.len() * rank);
         let (Some(&first), Some(&last)) = (tokens.first(), tokens.last()) else { return Ok(read) };
@@ -220,7 +228,7 @@ fn start<T>(vector: &[f32], made: impl FnOnce() -> T) -> Vec<T> {
 }
 
 /// Returns the distinct levels of some places, in order.
-fn levels(places: impl Iterator<Item = Place>) -> Vec<usize> {
+pub(super) fn levels(places: impl Iterator<Item = Place>) -> Vec<usize> {
     let mut levels: Vec<usize> = places.map(|place| place.0).collect();
     levels.sort_unstable();
     levels.dedup();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::passes::Piece;
-use super::{BLOCKS, OnProgress, PAIRS, Pass, RANK, Slice, VALUES};
+use super::{BLOCKS, OnProgress, PAIRS, Pass, RANK, SECANTS, Slice, VALUES};
 use crate::dense::singular_values;
 use crate::error::Result;
 use crate::place::shape;
@@ -16,6 +16,9 @@ impl Slice<'_> {
     /// memory.
     fn plan(&self) -> Vec<Range<usize>> {
         let starts = self.passes.starts(self.pass);
+        if self.secants.is_some() {
+            return (0..starts.len()).map(|i| i..i + 1).collect();
+        }
         let most = self.passes.linear.batch_rows(shape(self.passes.linear.run()).0);
         let mut plan: Vec<Range<usize>> = Vec::new();
         let mut rows = 0;
@@ -41,7 +44,9 @@ impl Slice<'_> {
             Pass::Forward => self.pairs().of(&starts).len(),
             Pass::Adjoint => starts.len() * self.pairs().from().len(),
         };
-        4 * (pairs * (self.passes.block() + 4)) as u64
+        // Sums of secants are in f64, and there are three beside the tangent blocks.
+        let blocks = if self.secants.is_some() { 7 } else { 1 };
+        4 * (pairs * (blocks * self.passes.block() + 4)) as u64
     }
 
     /// Computes the chunks that `store` lacks, and puts them there.
@@ -56,7 +61,11 @@ impl Slice<'_> {
         progress(done, total);
         for (chunk, starts) in plan.iter().enumerate() {
             if !store.has(chunk) {
-                for piece in self.passes.pieces(self.pass, starts.clone())? {
+                let pieces = match &self.secants {
+                    Some(secants) => vec![self.passes.secant_piece(secants, starts.start)?],
+                    None => self.passes.pieces(self.pass, starts.clone())?,
+                };
+                for piece in pieces {
                     self.put(store, &piece)?;
                 }
                 store.commit(chunk)?;
@@ -79,6 +88,10 @@ impl Slice<'_> {
         store.put(PAIRS, piece.first * 4, &piece.pairs)?;
         store.put(BLOCKS, piece.first * block, &piece.blocks)?;
         store.put(VALUES, piece.first * n, &values)?;
+        for array in 0..piece.secants.first().map_or(0, |row| row.len()) {
+            let of_pairs: Vec<f32> = piece.secants.iter().map(|row| row[array]).collect();
+            store.put(SECANTS + array, piece.first, &of_pairs)?;
+        }
         store.put(RANK, piece.first, &rank)
     }
 }

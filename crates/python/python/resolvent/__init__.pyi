@@ -315,6 +315,8 @@ class Run:
         observable: Union[Observable, None] = None,
         position: _Int = -1,
         donors: Sequence[Union[_Prompt, Run]] = (),
+        nodes: _Int = 0,
+        amplitude: float = 0.1,
         out: Union[_Path, None] = None,
         fresh: bool = False,
         progress: bool = True,
