@@ -8,11 +8,14 @@
 //! | `gauge` | scores are products of queries and keys | `sum_t q (x) dJ/dq = sum_t dJ/dk (x) k`, for each key head |
 //! | `final_scale` | the final norm ignores the size of its input | `<h[L,t], chi[L,t]> = c <h[L,t], chi'[L,t]>` |
 //! | `qk_scale` | so do norms of queries and keys | `<q, dJ/dq> = c <rot_q, dJ/drot_q>`, and for keys |
+//! | `branch_scale` | so do norms before attention and MLP | `<h, g> = c <y, dJ/dy>`, g through one branch alone |
+//! | `output_scale` | so do norms behind attention and MLP | `<z, dJ/dz> = c <y, dJ/dy>`, and for neurons |
 //!
 //! Here c = eps / (m + eps), with m the mean square (or variance) of the norm's input, is what the epsilon of a norm
 //! leaves, and chi' is the sensitivity with the norm's scale frozen. Keys and queries are those after the rotary
 //! embedding.
 
+mod branches;
 mod heads;
 mod stream;
 
@@ -46,11 +49,24 @@ pub enum Identity {
     FinalScale,
     /// The size of queries and keys before their norm has no effect.
     QkScale,
+    /// The size of what attention and MLP read has no effect through them.
+    BranchScale,
+    /// The size of what attention and MLP compute before the norm behind them has no effect.
+    OutputScale,
 }
 
 impl Identity {
     /// All identities, in the order in which they are checked.
-    pub const ALL: [Self; 6] = [Self::Shift, Self::Constant, Self::Keys, Self::Gauge, Self::FinalScale, Self::QkScale];
+    pub const ALL: [Self; 8] = [
+        Self::Shift,
+        Self::Constant,
+        Self::Keys,
+        Self::Gauge,
+        Self::FinalScale,
+        Self::QkScale,
+        Self::BranchScale,
+        Self::OutputScale,
+    ];
 
     /// Returns the name of its certificate.
     pub fn name(self) -> &'static str {
@@ -61,6 +77,8 @@ impl Identity {
             Self::Gauge => "gauge",
             Self::FinalScale => "final_scale",
             Self::QkScale => "qk_scale",
+            Self::BranchScale => "branch_scale",
+            Self::OutputScale => "output_scale",
         }
     }
 
@@ -73,6 +91,8 @@ impl Identity {
             Self::Gauge => "sum_t q (x) dJ/dq = sum_t dJ/dk (x) k",
             Self::FinalScale => "<h[L,t], chi[L,t]> = c <h[L,t], chi'[L,t]>",
             Self::QkScale => "<q, dJ/dq> = c <rot_q, dJ/drot_q>",
+            Self::BranchScale => "<h, chi - dJ/dmid> = c <qkv, dJ/dqkv>",
+            Self::OutputScale => "<z, dJ/dz> = c <attn_out, dJ/dattn_out>",
         }
     }
 
@@ -106,6 +126,17 @@ impl Identity {
                 Some("the observable projects the last level, past the final norm")
             }
             Self::QkScale if !model.norms_queries() => Some("queries and keys have no norm"),
+            Self::BranchScale if !model.reads_normed() => Some("a branch of the model reads the stream without a norm"),
+            Self::BranchScale if !model.reads_by_rms() => {
+                Some("it needs RMS norms before attention, and then before a gated MLP")
+            }
+            Self::BranchScale if !run.edits().is_empty() => Some("the run has edits"),
+            Self::OutputScale if !model.norms_outputs() => Some("no norm follows attention and MLP"),
+            Self::OutputScale
+                if run.edits().iter().any(|edit| matches!(edit.site, Site::AttnOut(_) | Site::MlpOut(_))) =>
+            {
+                Some("the run has edits of the outputs behind norms")
+            }
             Self::QkScale if !model.rotates() => {
                 Some("queries and keys after their norm have no site without a rotary embedding")
             }
@@ -125,6 +156,8 @@ impl Identity {
             Self::Keys => heads::keys(&heads::Heads::read(run, observable, mode)?),
             Self::Gauge => heads::gauge(&heads::Heads::read(run, observable, mode)?),
             Self::QkScale => heads::qk_scale(&heads::Normed::read(run, observable, mode)?),
+            Self::BranchScale => branches::branch_scale(run, observable, mode)?,
+            Self::OutputScale => branches::output_scale(run, observable, mode)?,
         };
         Ok(self.certificate(run.model(), figure))
     }

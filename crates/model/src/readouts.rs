@@ -5,7 +5,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::arch::NormKind;
+use resolvent_engine::{Shape, Tensor};
+use resolvent_ops::Residuals;
+
+use crate::arch::{Architecture, NormKind};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::parameters::Parameter;
@@ -89,6 +92,31 @@ impl Run {
         Ok(self.centred(norm)?.into_iter().flat_map(divided).collect())
     }
 
+    /// Returns what the norm behind a branch divides each token's row by, `[T]`: for `hook_attn_out` or `hook_mlp_out`
+    /// of a block, the root of the mean square plus epsilon before that norm. `None` if no norm follows, and for other
+    /// sites.
+    ///
+    /// # Errors
+    /// A site that the model lacks, a value that is not finite, or a device error.
+    pub fn output_scale(&self, site: Site) -> Result<Option<Vec<f32>>> {
+        site.check(self.sizes())?;
+        let (model, d) = (self.model().architecture(), self.sizes().d);
+        let block = &model.layout.blocks[site.layer()];
+        let norm = match site {
+            Site::AttnOut(_) => &block.attn_post_norm,
+            Site::MlpOut(_) => &block.mlp_post_norm,
+            _ => &None,
+        };
+        // The norm is the op that computes the site, and its input is among its residuals.
+        let residuals = self.program().value(site).and_then(|value| self.base.trace.residuals[value - 1].as_ref());
+        let (Some(_), Some(input)) = (norm, residuals.and_then(Residuals::first)) else { return Ok(None) };
+        let (first, tokens) = (input.range().start + self.span(0, 0).primal * d, self.tokens().len());
+        let rows = Tensor::view(input.buffer().clone(), first, Shape::new(&[("rows", tokens), ("d", d)]))?;
+        let rows = self.device().read(&rows)?;
+        self.finite("the input of a norm", site, 0, &rows)?;
+        Ok(Some(rows.chunks(d).map(|row| centred(row, model).1 as f32).collect()))
+    }
+
     /// Returns each token's row that a norm reads, after its mean is subtracted, and its scale.
     fn centred(&self, norm: StreamNorm) -> Result<Vec<(Vec<f64>, f64)>> {
         let (model, sizes) = (self.model().architecture(), *self.sizes());
@@ -101,17 +129,7 @@ impl Run {
         if !self.model().has_norm(norm) {
             return Err(Error::Place(format!("{norm}: this model has no norm there; read the residual stream")));
         }
-        let mut rows = Vec::with_capacity(self.tokens().len());
-        for row in self.capture(site)?.chunks(sizes.d) {
-            let mean = match model.norm {
-                NormKind::Layer => row.iter().map(|x| f64::from(*x)).sum::<f64>() / sizes.d as f64,
-                NormKind::Rms { .. } => 0.0,
-            };
-            let row: Vec<f64> = row.iter().map(|x| f64::from(*x) - mean).collect();
-            let square = row.iter().map(|x| x * x).sum::<f64>() / sizes.d as f64;
-            rows.push((row, (square + model.eps()).sqrt()));
-        }
-        Ok(rows)
+        Ok(self.capture(site)?.chunks(sizes.d).map(|row| centred(row, model)).collect())
     }
 
     /// Returns the rows of the tokens in the embedding, `[T, d]`, with the factor that some models give them:
@@ -163,4 +181,16 @@ impl Run {
         }
         Ok(results)
     }
+}
+
+/// Returns a row after a norm has subtracted its mean, and the scale that the norm divides it by.
+fn centred(row: &[f32], model: &Architecture) -> (Vec<f64>, f64) {
+    let n = row.len() as f64;
+    let mean = match model.norm {
+        NormKind::Layer => row.iter().map(|x| f64::from(*x)).sum::<f64>() / n,
+        NormKind::Rms { .. } => 0.0,
+    };
+    let row: Vec<f64> = row.iter().map(|x| f64::from(*x) - mean).collect();
+    let square = row.iter().map(|x| x * x).sum::<f64>() / n;
+    (row, (square + model.eps()).sqrt())
 }

@@ -21,6 +21,11 @@ impl Residuals {
         let all: Vec<&Tensor> = self.0.iter().collect();
         all.try_into().expect("an op reads back the residuals that it saved")
     }
+
+    /// Returns the first tensor: of a norm, its input.
+    pub fn first(&self) -> Option<&Tensor> {
+        self.0.first()
+    }
 }
 
 /// A primal's output and residuals.

@@ -27,13 +27,18 @@ fn with_run(golden: &Golden, work: &mut dyn FnMut(&Run)) {
 #[test]
 fn identities_hold_for_every_family() {
     let layer = &["shift", "constant", "keys", "gauge", "final_scale"][..];
-    let rms = &["keys", "gauge", "final_scale"][..];
-    let normed = &["keys", "gauge", "final_scale", "qk_scale"][..];
+    let rms = &["keys", "gauge", "final_scale", "branch_scale"][..];
+    let normed = &["keys", "gauge", "final_scale", "qk_scale", "branch_scale"][..];
     for golden in Golden::all().into_iter().chain(Golden::families()) {
         let want = match golden.name.trim_start_matches("families/") {
             name if name.starts_with("tiny") || name.starts_with("gpt_neox") => layer,
-            name if name.starts_with("gemma3") || name == "qwen3" || name == "olmo2" => normed,
-            "gemma2" => &["gauge", "final_scale"],
+            // Norms before and behind the branches; before them only; behind them only.
+            name if name.starts_with("gemma3") => {
+                &["keys", "gauge", "final_scale", "qk_scale", "branch_scale", "output_scale"]
+            }
+            "qwen3" => normed,
+            "olmo2" => &["keys", "gauge", "final_scale", "qk_scale", "output_scale"],
+            "gemma2" => &["gauge", "final_scale", "branch_scale", "output_scale"],
             _ => rms,
         };
         with_run(&golden, &mut |run| {
@@ -109,4 +114,32 @@ fn identities_fail_without_their_features() {
         let golden = Golden::load(name);
         with_run(&golden, &mut |run| fails(Identity::QkScale, run, &golden.observable(), Mode::FrozenNorm));
     }
+    // So does that of what branches read and compute, if the scale of the norm around them is frozen.
+    for name in ["families/gemma2", "families/gemma3", "families/qwen2", "families/olmo2"] {
+        let golden = Golden::load(name);
+        let [reads, writes] = [name != "families/olmo2", name != "families/qwen2"];
+        with_run(&golden, &mut |run| {
+            for (identity, has) in [(Identity::BranchScale, reads), (Identity::OutputScale, writes)] {
+                assert_eq!(identity.fails_because(run, &golden.observable()).is_none(), has, "{name} {identity}");
+                if has {
+                    fails(identity, run, &golden.observable(), Mode::FrozenNorm);
+                }
+            }
+        });
+    }
+    // A branch that reads the stream as it is does not ignore its size; without a norm behind it, none can be checked.
+    let olmo = Golden::load("families/olmo2");
+    with_run(&olmo, &mut |run| fails(Identity::BranchScale, run, &olmo.observable(), Mode::Exact));
+    with_run(&llama, &mut |run| {
+        let none = Identity::OutputScale.check(run, &llama.observable(), Mode::Exact).expect_err("no norm").to_string();
+        assert_eq!(none, "blocks.0.hook_attn_out: no norm follows it in this model");
+        // Edits within a block change what the sums are of.
+        let edited = run.model().run(run.tokens(), &[Edit::scale(Site::V(0, 0), 1, 0.0)]).expect("runs");
+        assert!(Identity::BranchScale.fails_because(&edited, &llama.observable()).is_some());
+    });
+    with_run(&olmo, &mut |run| {
+        let d = run.model().sizes().d;
+        let edited = run.model().run(run.tokens(), &[Edit::add(Site::AttnOut(0), 1, vec![3.0; d])]).expect("runs");
+        assert!(Identity::OutputScale.fails_because(&edited, &olmo.observable()).is_some());
+    });
 }

@@ -14,6 +14,20 @@ impl Architecture {
         self.layout.blocks.iter().all(normed)
     }
 
+    /// Returns whether attention and then a gated MLP read the stream, each through an RMS norm.
+    pub fn reads_by_rms(&self) -> bool {
+        self.reads_normed() && !self.subtracts_means() && !self.parallel && self.gated
+    }
+
+    /// Returns whether a norm follows every branch, whose last product has no bias.
+    pub fn norms_outputs(&self) -> bool {
+        let normed = |block: &BlockLayout| {
+            let plain = !block.out.bias && !block.down.bias;
+            block.attn_post_norm.is_some() && block.mlp_post_norm.is_some() && plain
+        };
+        self.layout.blocks.iter().all(normed)
+    }
+
     /// Returns whether queries and keys have a norm.
     pub fn norms_queries(&self) -> bool {
         self.has_qk_norm()
