@@ -123,7 +123,27 @@ impl Page {
         self.refuses("a transfer breaks off", &["atlas-nano.tar cannot be read to its end", "try again"])?;
         self.browser.click("#compute")?;
         self.done()?;
-        self.compare_all(&["patch", "sensitivity"])
+        self.compare_all(&["patch", "sensitivity"])?;
+        // A server that answers with something else, or with less.
+        for (name, body, said) in [
+            ("no-archive", "'<p>not here'.repeat(100)", "the server sends no model"),
+            (
+                "short-archive",
+                "(await answer.arrayBuffer()).slice(0, 5000)",
+                "atlas-nano.tar cannot be read to its end (only 5000 bytes arrived); try again",
+            ),
+        ] {
+            let sends = format!(
+                "const whole = fetch;
+                self.fetch = async (address) => {{
+                  const answer = await whole(address);
+                  return String(address).endsWith('.tar') ? new Response({body}) : answer;
+                }};\n"
+            );
+            self.altered(name, "model=atlas-nano", |worker| sends.clone() + &worker)?;
+            self.refuses(name, &[said])?;
+        }
+        Ok(())
     }
 
     /// Files and weights that do not fit, and memory that is at its end in the middle of work.
