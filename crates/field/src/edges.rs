@@ -103,8 +103,8 @@ const TOP: [usize; 3] = [10, 50, 200];
 /// Certificates: the first-order edges into each reader add up to the first-order effect of what it reads
 /// (`into_readers`); those from each writer add up to the first-order effect of its output (`from_writers`), and so do
 /// those from each site in a run between (`from_sites`); three edges agree with patches of the same edges by edits of
-/// single runs (`alone`, `alone_by_token`); all edges from one writer, patched together, are the patch of its output
-/// (`of_writer`); the adjoint identity. By token, the first two sums hold at each token, and
+/// single runs (`alone`, `alone_by_token`); in runs with edits, all edges from one writer, patched together, are the
+/// patch of its output (`of_writer`); the adjoint identity. By token, the first two sums hold at each token, and
 /// the scores of each edge add up to its own (`over_tokens`).
 ///
 /// # Errors
@@ -182,8 +182,10 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
         result = result
             .note("sweep_cost", format!("{:.1}", work.flops / pass(case)?))
             .with("exact", &axis, exact)
-            .certify(alone(case, &clean_outputs, &edges, &values)?)?
-            .certify(of_writer(case, (&clean_outputs, &displacement), &edges, &values)?)?;
+            .certify(alone(case, &clean_outputs, &edges, &values)?)?;
+        if !run.edits().is_empty() {
+            result = result.certify(of_writer(case, (&clean_outputs, &displacement), &edges, &values)?)?;
+        }
         if options.random > 0 {
             let control = random_exact(case, &scores, corrupted, (options.random, options.seed))?;
             result = result.with("random_exact", &axis, narrow(&control));
