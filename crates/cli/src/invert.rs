@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use resolvent::field::{Goal, InvertOptions, Method, distinct};
+use resolvent::field::{Goal, InvertCase, InvertOptions, Method, distinct, invert_all};
 use resolvent::model::{Model, Observable, Run};
 use resolvent::{Context, Labelled, Place};
 
@@ -64,12 +64,18 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let options = args.options()?;
     let model = args.model.open()?;
     if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
-        let result = cases.each(&[], &|runs| args.invert(&runs.clean, runs.observable()?, &options))?;
+        let result = cases.batched(&[], &|all| {
+            let asked = all.iter().map(|runs| args.asked(&runs.clean, runs.observable()?));
+            let asked = asked.collect::<Result<Vec<Asked>, Failure>>()?;
+            let cases = all.iter().zip(&asked).map(|(runs, asked)| asked.of(&runs.clean));
+            let found = invert_all(&cases.collect::<Vec<_>>(), &options)?;
+            Ok(found.into_iter().map(|result| Ok(result?)).collect())
+        })?;
         return cases.finish(output, result, &[], &reached);
     }
     let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
     let run = args.edits.run(&model, &tokens)?;
-    let result = args.invert(&run, &observable, &options)?;
+    let result = invert_all(&[args.asked(&run, &observable)?.of(&run)], &options)?.remove(0)?;
     output
         .naming(&run, Some(&args.observable))
         .finish(&result, || format!("{}{}", table(&run, args, &result), checks(&result)))
@@ -87,12 +93,25 @@ fn reached(result: &Labelled) -> String {
     )
 }
 
+/// Goals, and the places where sources may act.
+struct Asked {
+    goals: Vec<Goal>,
+    sites: Vec<Place>,
+}
+
+impl Asked {
+    fn of<'a>(&'a self, run: &'a Run) -> InvertCase<'a> {
+        InvertCase { run, goals: &self.goals, sites: &self.sites }
+    }
+}
+
 impl Args {
-    fn invert(&self, run: &Run, observable: &Observable, options: &InvertOptions) -> Result<Labelled, Failure> {
+    /// Returns the goals of a run, and the places where sources may act.
+    fn asked(&self, run: &Run, observable: &Observable) -> Result<Asked, Failure> {
         let goals = self.goals(run.model(), run, observable)?;
         let last = goals.iter().map(Goal::position).max().unwrap_or(0);
         let sites = distinct(parse_places(&self.from, run, last)?);
-        Ok(resolvent::invert(run, &goals, &sites, options)?)
+        Ok(Asked { goals, sites })
     }
 
     fn options(&self) -> Result<InvertOptions, Failure> {

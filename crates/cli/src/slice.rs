@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use resolvent::engine::Steps;
-use resolvent::field::{Basis, BasisContext, PlacePairs, Reading, RsvdOptions, Slice, Spectrum, distinct, spectrum};
+use resolvent::field::{
+    Basis, BasisContext, PlacePairs, Reading, RsvdOptions, Slice, Spectrum, distinct, slice_all, spectrum,
+};
 use resolvent::model::{Linearization, Mode, Model, Observable, Run, from_end};
 use resolvent::{Labelled, Place};
 use resolvent_report::terminal::visible;
@@ -97,6 +99,26 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
 }
 
+/// Computes slices together. Those that could not be prepared have their errors.
+fn together(prepared: Vec<Result<Slice<'_>, Failure>>) -> Result<Vec<Result<Labelled, Failure>>, Failure> {
+    let (mut slices, mut refused) = (Vec::with_capacity(prepared.len()), Vec::with_capacity(prepared.len()));
+    for one in prepared {
+        match one {
+            Ok(slice) => {
+                slices.push(slice);
+                refused.push(None);
+            }
+            Err(failure) => refused.push(Some(failure)),
+        }
+    }
+    let mut found = slice_all(&slices)?.into_iter();
+    let outcome = |refused: Option<Failure>| match refused {
+        Some(failure) => Some(Err(failure)),
+        None => found.next().map(|result| result.map_err(Failure::from)),
+    };
+    Ok(refused.into_iter().filter_map(outcome).collect())
+}
+
 /// Parses the named places; returns an empty list if none is named.
 fn places(texts: &[String], run: &Run) -> Result<Vec<Place>, Failure> {
     if texts.is_empty() { Ok(Vec::new()) } else { parse_places(texts, run, run.tokens().len() - 1) }
@@ -129,20 +151,34 @@ impl Args {
             )
             .into());
         }
-        let result = cases.each(&[], &|runs| {
-            let (run, linear) = (&runs.clean, runs.clean.linearize(Mode::Exact));
-            let [from, to] = [&self.from, &self.to].map(|texts| places(texts, run).map(distinct));
-            let (from, to) = (from?, to?);
+        let ends = |run: &Run| -> Result<[Vec<Place>; 2], Failure> {
+            Ok([distinct(places(&self.from, run)?), distinct(places(&self.to, run)?)])
+        };
+        let result = cases.batched(&[], &|all| {
+            let linear: Vec<Linearization<'_>> = all.iter().map(|runs| runs.clean.linearize(Mode::Exact)).collect();
+            let each = all.iter().zip(&linear);
             if self.svd {
-                return Ok(spectrum(&linear, &from, &to, &options)?.result);
+                let spectrum = |linear: &Linearization<'_>| {
+                    let [from, to] = ends(linear.run())?;
+                    Ok(spectrum(linear, &from, &to, &options)?.result)
+                };
+                return Ok(linear.iter().map(spectrum).collect());
             }
-            let observables: Vec<Observable> = runs.case.observable.iter().cloned().collect();
-            let others = runs.corrupted.as_slice();
-            let context = BasisContext { observables: &observables, others, rank: None, position: None };
-            let contexts = [&source, &readout].map(|basis| self.ranked(basis, [&source, &readout], context));
-            let pairs = PlacePairs::new(run, Some(&from), Some(&to))?;
-            let slice = self.averaged(Slice::new(&linear, pairs, [&source, &readout], contexts)?)?;
-            Ok(slice.compute(&mut |_, _| {})?.result)
+            let sliced = each.map(|(runs, linear)| {
+                let [from, to] = ends(&runs.clean)?;
+                let observables: Vec<Observable> = runs.case.observable.iter().cloned().collect();
+                let others = runs.corrupted.as_slice();
+                let context = BasisContext { observables: &observables, others, rank: None, position: None };
+                let contexts = [&source, &readout].map(|basis| self.ranked(basis, [&source, &readout], context));
+                let pairs = PlacePairs::new(&runs.clean, Some(&from), Some(&to))?;
+                self.averaged(Slice::new(linear, pairs, [&source, &readout], contexts)?)
+            });
+            if self.nodes > 0 {
+                // Secants pass one prompt at a time, and a prompt without a source fails alone.
+                let alone = |slice: Result<Slice<'_>, Failure>| Ok(slice?.compute(&mut |_, _| {})?.result);
+                return Ok(sliced.map(alone).collect());
+            }
+            together(sliced.collect())
         })?;
         cases.finish(output, result, &[], &|result| self.means(result))
     }

@@ -137,7 +137,7 @@ pub use green::{GreenOptions, gains, green, green_all, green_with};
 pub use growth::growth;
 pub use identities::{Identity, identities};
 pub use interaction::{Joint, interactions};
-pub use invert::{Goal, InvertOptions, Method, invert};
+pub use invert::{Goal, InvertCase, InvertOptions, Method, invert, invert_all};
 pub use labelled::{Array, Labelled};
 pub use lens::{LensOptions, lens};
 pub use linear_map::{LinearMap, adjoint_of};
@@ -171,7 +171,7 @@ pub use scale::{
 pub use sensitivity::{sensitivity, sensitivity_all, sensitivity_along};
 pub use shards::{Cell, MANIFEST, SHARD, Shards, Work, file_hash, read_grid};
 pub use site_kind::SiteKind;
-pub use slice::{OnProgress, Pass, PlacePairs, Slice, Sliced};
+pub use slice::{OnProgress, Pass, PlacePairs, Slice, Sliced, slice_all};
 pub use spectrum::{Spectrum, spectrum};
 pub use subspace::{Subspace, SubspaceOptions, subspace};
 pub use superposition::superposition;

@@ -1,7 +1,10 @@
 //! Green operators between chosen places, as linear maps: `G(to; from)`, stacked over places of the field.
 
-use resolvent_model::{Linearization, Seed, Site, Source};
+use std::collections::BTreeSet;
 
+use resolvent_model::{Chunk, Linearization, Mode, Seed, SeededRun, Site, Source, SourcedRun, jvp_of, vjp_of};
+
+use crate::distinct::distinct;
 use crate::error::Result;
 use crate::linear_map::LinearMap;
 use crate::place::{Place, inside, shape};
@@ -52,27 +55,17 @@ impl<'a> Operator<'a> {
         Site::level(level, self.linear.run().model().sizes())
     }
 
-    /// Runs a pass and gathers its chunks at `places` into vectors of the places side by side.
-    fn gather(
-        &self,
-        places: &[Place],
-        count: usize,
-        pass: impl FnOnce(&[Site], &mut dyn FnMut(resolvent_model::Chunk<'_>)) -> resolvent_model::Result<()>,
-    ) -> Result<Vec<Vec<f32>>> {
-        let d = self.d();
-        let mut levels: Vec<usize> = places.iter().map(|p| p.0).collect();
-        levels.sort_unstable();
-        levels.dedup();
-        let sites: Vec<Site> = levels.iter().map(|&l| self.site(l)).collect();
-        let mut out = vec![vec![0.0; places.len() * d]; count];
-        pass(&sites, &mut |chunk| {
-            for (i, &(level, token)) in places.iter().enumerate() {
-                if let Some(row) = chunk.row(token, d).filter(|_| level == levels[chunk.site]) {
-                    out[chunk.sequence][i * d..(i + 1) * d].copy_from_slice(row);
-                }
-            }
-        })?;
-        Ok(out)
+    /// Returns sources at the places `from` for each x.
+    fn sources(&self, x: &[Vec<f32>]) -> Vec<Vec<Source>> {
+        let source =
+            |(&(level, token), s): (&Place, &[f32])| Source { site: self.site(level), token, vector: s.to_vec() };
+        x.iter().map(|x| self.from.iter().zip(x.chunks(self.d())).map(source).collect()).collect()
+    }
+
+    /// Returns seeds at the places `to` for each y.
+    fn seeds(&self, y: &[Vec<f32>]) -> Vec<Vec<Seed>> {
+        let seed = |(&(level, token), u): (&Place, &[f32])| Seed::Field { level, token, vector: u.to_vec() };
+        y.iter().map(|y| self.to.iter().zip(y.chunks(self.d())).map(seed).collect()).collect()
     }
 }
 
@@ -86,19 +79,11 @@ impl LinearMap for Operator<'_> {
     }
 
     fn apply(&self, x: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
-        let d = self.d();
-        let source =
-            |(&(level, token), s): (&Place, &[f32])| Source { site: self.site(level), token, vector: s.to_vec() };
-        let sources: Vec<Vec<Source>> =
-            x.iter().map(|x| self.from.iter().zip(x.chunks(d)).map(source).collect()).collect();
-        self.gather(&self.to, x.len(), |sites, visit| self.linear.jvp_at(&sources, sites, visit))
+        Ok(apply_all(&[(self, x)])?.remove(0))
     }
 
     fn apply_transpose(&self, y: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
-        let d = self.d();
-        let seed = |(&(level, token), u): (&Place, &[f32])| Seed::Field { level, token, vector: u.to_vec() };
-        let seeds: Vec<Vec<Seed>> = y.iter().map(|y| self.to.iter().zip(y.chunks(d)).map(seed).collect()).collect();
-        self.gather(&self.from, y.len(), |sites, visit| self.linear.vjp_at(&seeds, sites, visit))
+        Ok(apply_transpose_all(&[(self, y)])?.remove(0))
     }
 
     fn scratch(&self, count: usize) -> usize {
@@ -106,4 +91,59 @@ impl LinearMap for Operator<'_> {
         // Sources or seeds, and one level of a batch that is read back.
         4 * count * d * (self.from.len().max(self.to.len()) + tokens)
     }
+}
+
+/// Vectors that an operator takes.
+pub(crate) type Applied<'a, 'b> = (&'a Operator<'b>, &'a [Vec<f32>]);
+
+/// Applies each operator to its vectors. Operators of one mode, whose runs are of one batch, share passes.
+pub(crate) fn apply_all(applied: &[Applied<'_, '_>]) -> Result<Vec<Vec<Vec<f32>>>> {
+    let all: Vec<Vec<Vec<Source>>> = applied.iter().map(|(operator, x)| operator.sources(x)).collect();
+    let places: Vec<&[Place]> = applied.iter().map(|(operator, _)| operator.to()).collect();
+    gather(applied, &places, |mode, some, sites, visit| {
+        let of = |&n: &usize| all[n].iter().map(move |sources| SourcedRun { run: applied[n].0.linear.run(), sources });
+        jvp_of(mode, &some.iter().flat_map(of).collect::<Vec<_>>(), sites, visit)
+    })
+}
+
+/// As [`apply_all`], for the transposes.
+pub(crate) fn apply_transpose_all(applied: &[Applied<'_, '_>]) -> Result<Vec<Vec<Vec<f32>>>> {
+    let all: Vec<Vec<Vec<Seed>>> = applied.iter().map(|(operator, y)| operator.seeds(y)).collect();
+    let places: Vec<&[Place]> = applied.iter().map(|(operator, _)| operator.from()).collect();
+    gather(applied, &places, |mode, some, sites, visit| {
+        let of = |&n: &usize| all[n].iter().map(move |seeds| SeededRun { run: applied[n].0.linear.run(), seeds });
+        vjp_of(mode, &some.iter().flat_map(of).collect::<Vec<_>>(), sites, visit)
+    })
+}
+
+/// Runs a pass for the operators of each mode, and gathers its chunks at the `places` of each operator into vectors of
+/// the places side by side.
+fn gather(
+    applied: &[Applied<'_, '_>],
+    places: &[&[Place]],
+    pass: impl Fn(Mode, &[usize], &[Site], &mut dyn FnMut(Chunk<'_>)) -> resolvent_model::Result<()>,
+) -> Result<Vec<Vec<Vec<f32>>>> {
+    let zeros = |((operator, vectors), places): (&Applied<'_, '_>, &&[Place])| {
+        vec![vec![0.0; places.len() * operator.d()]; vectors.len()]
+    };
+    let mut out: Vec<Vec<Vec<f32>>> = applied.iter().zip(places).map(zeros).collect();
+    for mode in distinct(applied.iter().map(|(operator, _)| operator.linear.mode())) {
+        let some: Vec<usize> = (0..applied.len()).filter(|&n| applied[n].0.linear.mode() == mode).collect();
+        let levels: BTreeSet<usize> = some.iter().flat_map(|&n| places[n]).map(|place| place.0).collect();
+        let levels: Vec<usize> = levels.into_iter().collect();
+        let one = applied[some[0]].0;
+        let (d, sites) = (one.d(), levels.iter().map(|&level| one.site(level)).collect::<Vec<Site>>());
+        // The operator and the vector of each sequence.
+        let of = some.iter().flat_map(|&n| (0..applied[n].1.len()).map(move |i| (n, i)));
+        let of: Vec<(usize, usize)> = of.collect();
+        pass(mode, &some, &sites, &mut |chunk| {
+            let (n, i) = of[chunk.sequence];
+            for (at, &(level, token)) in places[n].iter().enumerate() {
+                if let Some(row) = chunk.row(token, d).filter(|_| level == levels[chunk.site]) {
+                    out[n][i][at * d..(at + 1) * d].copy_from_slice(row);
+                }
+            }
+        })?;
+    }
+    Ok(out)
 }

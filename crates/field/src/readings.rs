@@ -4,7 +4,7 @@
 //! linearised at the run's h\[L, p\]. The joint sign of a source and its response is arbitrary. We choose it so that
 //! the response's largest deviation from the mean logit is positive.
 
-use resolvent_model::Linearization;
+use resolvent_model::{Linearization, LogitTangent, logit_tangents_of};
 use serde_json::{Value, json};
 
 use crate::error::Result;
@@ -32,14 +32,37 @@ const TOKENS: usize = 5;
 /// Most characters of a token's text, so that metadata has a bounded length.
 const LONGEST: usize = 32;
 
-/// Reads a source and its response, `[d]` each, as tokens at `position`.
-pub(crate) fn read(linear: &Linearization<'_>, position: usize, pair: &[Vec<f32>; 2]) -> Result<[Vec<(u32, f32)>; 2]> {
-    let mut logits = linear.logit_tangents(position, pair)?;
-    let vocab = logits.len() / 2;
-    if upside_down(&logits[vocab..]) {
-        logits.iter_mut().for_each(|x| *x = -*x);
+/// Elements of logits that are read at once.
+const AT_ONCE: usize = 16 << 20;
+
+/// A source and its response, `[d]` each, to be read as tokens at a position of a run.
+pub(crate) struct Pair<'a> {
+    pub(crate) linear: &'a Linearization<'a>,
+    pub(crate) position: usize,
+    pub(crate) vectors: [Vec<f32>; 2],
+}
+
+/// The tokens of a source and those of its response.
+pub(crate) type Tokens = [Vec<(u32, f32)>; 2];
+
+/// Reads sources and their responses as tokens. Runs of one batch share passes.
+pub(crate) fn read_all(pairs: &[Pair<'_>]) -> Result<Vec<Tokens>> {
+    let Some(vocab) = pairs.first().map(|pair| pair.linear.run().model().sizes().vocab) else { return Ok(Vec::new()) };
+    let mut found = Vec::with_capacity(pairs.len());
+    let of_mode = |a: &Pair<'_>, b: &Pair<'_>| a.linear.mode() == b.linear.mode();
+    for pairs in pairs.chunk_by(of_mode).flat_map(|pairs| pairs.chunks((AT_ONCE / (2 * vocab)).max(1))) {
+        let each = pairs.iter().flat_map(|Pair { linear, position, vectors }| {
+            vectors.iter().map(|vector| LogitTangent { run: linear.run(), position: *position, vector })
+        });
+        let mut logits = logit_tangents_of(pairs[0].linear.mode(), &each.collect::<Vec<_>>())?;
+        for logits in logits.chunks_mut(2 * vocab) {
+            if upside_down(&logits[vocab..]) {
+                logits.iter_mut().for_each(|x| *x = -*x);
+            }
+            found.push([top(&logits[..vocab]), top(&logits[vocab..])]);
+        }
     }
-    Ok([top(&logits[..vocab]), top(&logits[vocab..])])
+    Ok(found)
 }
 
 /// Returns whether the largest deviation from the mean is negative.

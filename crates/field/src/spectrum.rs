@@ -11,7 +11,7 @@ use crate::labelled::Labelled;
 use crate::linear_map::{LinearMap, adjoint_of};
 use crate::operator::Operator;
 use crate::place::{Place, shape};
-use crate::readings::{Reading, read, to_json};
+use crate::readings::{Pair, Reading, Tokens, read_all, to_json};
 use crate::rsvd::{Rsvd, RsvdOptions, rsvd};
 use crate::store::fits;
 
@@ -106,11 +106,20 @@ fn read_triplets(linear: &Linearization<'_>, found: &Rsvd, [from, to]: [&[Place]
         let best = (0..sizes.len()).fold(0, |best, i| if sizes[i] > sizes[best] { i } else { best });
         (places[best], x[best * d..(best + 1) * d].to_vec())
     };
-    let mut readings = Vec::new();
+    let (mut pairs, mut ends) = (Vec::new(), Vec::new());
     for ((value, u), v) in found.values.iter().zip(&found.left).zip(&found.right) {
         let ((to, response), (from, source)) = (longest(u, to), longest(v, from));
-        let [reads, writes] = read(linear, tokens - 1, &[source, response])?;
-        readings.push(Reading { from, to, value: *value as f32, effective_rank: None, reads, writes });
+        pairs.push(Pair { linear, position: tokens - 1, vectors: [source, response] });
+        ends.push((from, to, *value as f32));
     }
-    Ok(readings)
+    let read = read_all(&pairs)?.into_iter().zip(ends);
+    let reading = |([reads, writes], (from, to, value)): (Tokens, (Place, Place, f32))| Reading {
+        from,
+        to,
+        value,
+        effective_rank: None,
+        reads,
+        writes,
+    };
+    Ok(read.map(reading).collect())
 }

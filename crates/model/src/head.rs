@@ -223,18 +223,21 @@ impl Model {
         self.cap().map_or(Ok(logits.clone()), |cap| Ok(cap.primal(rec, &logits)?))
     }
 
-    /// Records tangents of the logits `[rows, V]`, for rows of tangents of one row of `normed`, the final norm's
-    /// output.
+    /// Records tangents of the logits `[rows, V]`. `points` names the row of `normed`, the final norm's output, of
+    /// which each row has a tangent.
     pub(crate) fn logit_tangents(
         &self,
         rec: &mut Recording,
         (x_dot, rows): (&Tensor, &[usize]),
-        (normed, row): (&Tensor, usize),
+        (normed, points): (&Tensor, &[usize]),
     ) -> Result<Tensor> {
         let tangents = self.raw_logits(rec, x_dot, rows)?;
         let Some(cap) = self.cap() else { return Ok(tangents) };
-        let x = &self.raw_logits(rec, normed, &[row])?;
-        let points = &self.device().upload("points", &[("rows", rows.len())], &vec![0u32; rows.len()])?;
+        let mut distinct = Vec::new();
+        let points: Vec<u32> = points.iter().map(|point| place_of(&mut distinct, point)).collect();
+        let distinct: Vec<usize> = distinct.into_iter().copied().collect();
+        let x = &self.raw_logits(rec, normed, &distinct)?;
+        let points = &self.device().upload("points", &[("rows", rows.len())], &points)?;
         Ok(cap.slope(rec, CapPoints { x, points }, &tangents)?)
     }
 

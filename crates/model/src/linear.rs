@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use resolvent_engine::{Device, stepped};
 
-use resolvent_ops::{Op, Rows};
+use resolvent_ops::Op;
 
 use crate::arch::Sizes;
 use crate::batch::{Batch, PassDirection, Sequence};
-use crate::checkpoint::first_non_finite;
 use crate::edit::Edit;
 use crate::error::Result;
 use crate::grouped::group_by;
@@ -212,37 +211,6 @@ impl<'a> Linearization<'a> {
     /// Returns the most rows of a batch whose pass is read at `sites` sites; larger batches are split.
     pub fn batch_rows(&self, sites: usize) -> usize {
         most_rows(self.run.model(), sites * self.sizes().d)
-    }
-
-    /// Returns the first-order change of all logits at `position`, `[n, V]`, along each of n vectors `[d]` at
-    /// h\[L, position\].
-    ///
-    /// The vectors pass through the final norm, linearised at the run in this mode.
-    ///
-    /// # Errors
-    /// A position outside of the prompt, vectors of another width, or a device error.
-    pub fn logit_tangents(&self, position: usize, vectors: &[Vec<f32>]) -> Result<Vec<f32>> {
-        let (sizes, n) = (self.sizes(), vectors.len());
-        let site = Site::level(sizes.layers, sizes);
-        for vector in vectors {
-            Edit::add(site, position, vector.clone()).check(sizes, self.run.tokens().len())?;
-        }
-        if n == 0 {
-            return Ok(Vec::new());
-        }
-        let x = self.device().upload("source", &[("rows", n), ("d", sizes.d)], &vectors.concat())?;
-        let rows = Rows::new(self.device(), &vec![self.run.span(position, position + 1); n])?;
-        let mut rec = self.device().record();
-        rec.scope("ln_f");
-        let x = self.final_norm.jvp(&mut rec, &rows, &self.run.base.head_residuals, &[&x])?;
-        let logits = {
-            let row = self.run.span(0, 0).primal + position;
-            self.run.base.all_logits(rec, &x, &(0..n).collect::<Vec<usize>>(), Some(row))?
-        };
-        match first_non_finite(&logits) {
-            Some(at) => Err(self.run.not_finite("a tangent of the logits", logits[at], &format!("token {position}"))),
-            None => Ok(logits),
-        }
     }
 }
 

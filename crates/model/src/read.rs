@@ -134,23 +134,27 @@ impl Base {
 
     /// Computes logits `[rows, V]` of some rows of `x [_, d]`, the final norm's output. Submits `rec`.
     ///
-    /// If x has tangents of the row `expanded_at` of this base, the logits are tangents too.
+    /// If x has tangents, of the row of this base that `points` names for each, the logits are tangents too.
     pub(crate) fn all_logits(
         &self,
         rec: Recording,
         x: &Tensor,
         rows: &[usize],
-        expanded_at: Option<usize>,
+        points: Option<&[usize]>,
     ) -> Result<Vec<f32>> {
         let (model, device) = (&self.model, self.model.device());
         device.submit(rec)?;
         let mut logits = Vec::with_capacity(rows.len() * model.sizes().vocab);
-        for rows in rows.chunks(model.most_logit_rows()) {
+        for (n, rows) in rows.chunks(model.most_logit_rows()).enumerate() {
+            let first = n * model.most_logit_rows();
             let mut rec = device.record();
             rec.scope("unembed");
-            let part = match expanded_at {
+            let part = match points {
                 None => model.logits(&mut rec, x, rows)?,
-                Some(row) => model.logit_tangents(&mut rec, (x, rows), (&self.normed, row))?,
+                Some(points) => {
+                    let points = &points[first..first + rows.len()];
+                    model.logit_tangents(&mut rec, (x, rows), (&self.normed, points))?
+                }
             };
             device.submit(rec)?;
             logits.extend(device.read(&part)?);

@@ -1,11 +1,15 @@
 //! Analyses with several sources a prompt: many prompts share their passes, and each has the numbers that it has alone.
 
+use std::collections::BTreeSet;
+
 use resolvent_engine::{Device, Options};
 use resolvent_field::{
-    Case, Labelled, Place, Predictor, PredictorOptions, RegimeCase, RegimeOptions, SiteKind, predict_all, regime,
-    regime_all,
+    Case, Frames, Goal, InvertCase, InvertOptions, Labelled, Method, Place, PlacePairs, Predictor, PredictorOptions,
+    RegimeCase, RegimeOptions, SiteKind, Slice, invert, invert_all, predict_all, regime, regime_all, slice_all,
 };
-use resolvent_model::{Edit, EditedPrompt, Model, Observable, RandomWeights, Run, Site, gaussian, tiny};
+use resolvent_model::{
+    Edit, EditedPrompt, Linearization, Mode, Model, Observable, RandomWeights, Run, RunOptions, Site, gaussian, tiny,
+};
 use resolvent_tests::{Subject, subjects};
 
 /// Counts the waits of `work`.
@@ -147,5 +151,123 @@ fn predictors_share_products() {
             assert!(together[n].flagged > 0.0, "{}: no product of prompt {n} alone", own.name());
         }
         assert!(4 * shared < sum, "{}: {shared} {sum}", own.name());
+    }
+}
+
+/// Slices of many prompts wait as often as the one that waits longest, and a slice that fails is alone in it.
+#[test]
+fn slices_share_passes() {
+    for on in subjects() {
+        let own = on.again(Options::default());
+        let (model, prompts) = (model(own.device()), prompts());
+        let (runs, d, top) = (batch(&model), model.sizes().d, model.sizes().layers);
+        let vectors = |rank: usize, seed: u64| Frames::everywhere(rank, gaussian(seed, rank * d));
+        let mut passes = BTreeSet::new();
+        // Few vectors at many sources are read forwards, many at few are read backwards.
+        for [k, m] in [[1, 6], [6, 1]] {
+            let of = |linear: &Linearization<'_>| {
+                let last = linear.run().tokens().len() - 1;
+                let (from, to) = ([(0, 1), (0, last), (1, last)], [(top, last), (top, 1)]);
+                PlacePairs::new(linear.run(), Some(&from), Some(&to)).expect("pairs")
+            };
+            let linear: Vec<Linearization<'_>> = runs.iter().map(|run| run.linearize(Mode::Exact)).collect();
+            let slices: Vec<Slice<'_>> = linear
+                .iter()
+                .map(|linear| Slice::with_frames(linear, of(linear), [vectors(k, 3), vectors(m, 4)]).expect("a slice"))
+                .collect();
+            passes.extend(slices.iter().map(|slice| slice.chosen_pass().name()));
+            let (together, shared) = waits(own.device(), || slice_all(&slices).expect("together"));
+            let (mut longest, mut sum) = (0, 0);
+            for (n, (tokens, _, edits)) in prompts.iter().enumerate() {
+                let run = model.run(tokens, edits).expect("runs");
+                let linear = run.linearize(Mode::Exact);
+                let slice = Slice::with_frames(&linear, of(&linear), [vectors(k, 3), vectors(m, 4)]).expect("a slice");
+                let (alone, many) = waits(own.device(), || slice.compute(&mut |_, _| {}).expect("alone").result);
+                let found = together[n].as_ref().expect("together");
+                same(&own, found, &alone, &["singular_values", "effective_rank"]);
+                if own.is_host() {
+                    assert_eq!(found.metadata, alone.metadata, "prompt {n}");
+                    assert_eq!(found.certificates, alone.certificates, "prompt {n}");
+                }
+                (longest, sum) = (longest.max(many), sum + many);
+            }
+            assert!(shared <= longest + longest / 4 && 2 * shared < sum, "{}: {shared} {longest} {sum}", own.name());
+        }
+        assert_eq!(passes.len(), 2, "{passes:?}");
+    }
+}
+
+/// A slice whose result does not fit is refused alone: the others have their results.
+#[test]
+fn a_slice_that_does_not_fit_leaves_the_others() {
+    for on in subjects() {
+        let own = on.again(Options { batch_bytes: 1 << 17, ..Options::default() });
+        let model = model(own.device());
+        let long: Vec<u32> = (0..30).map(|i| (7 * i + 3) % 23).collect();
+        let short = [3, 14, 15];
+        let runs = model.run_all(&[&short[..], &long[..]], &RunOptions::default()).expect("runs");
+        let linear: Vec<Linearization<'_>> = runs.iter().map(|run| run.linearize(Mode::Exact)).collect();
+        let d = model.sizes().d;
+        let vectors = || Frames::everywhere(12, gaussian(3, 12 * d));
+        let slices: Vec<Slice<'_>> = linear
+            .iter()
+            .map(|linear| {
+                let all = PlacePairs::new(linear.run(), None, None).expect("pairs");
+                Slice::with_frames(linear, all, [vectors(), vectors()]).expect("a slice")
+            })
+            .collect();
+        let fits: Vec<bool> = slices.iter().map(|slice| slice.fits_in_memory().is_ok()).collect();
+        assert_eq!(fits, [true, false], "{} {}", slices[0].bytes(), slices[1].bytes());
+        let found = slice_all(&slices).expect("computes");
+        assert!(found[0].is_ok());
+        let error = found[1].as_ref().expect_err("does not fit").to_string();
+        assert!(error.contains("the result takes"), "{error}");
+    }
+}
+
+/// Solutions for many prompts wait as often as the one that waits longest, and one without a solution is alone in it.
+#[test]
+fn solutions_share_passes() {
+    let options = [
+        InvertOptions { method: Method::Greedy(2), limit: Some(0.5), ..InvertOptions::default() },
+        InvertOptions::default(),
+    ];
+    for on in subjects() {
+        let own = on.again(Options::default());
+        let (model, prompts) = (model(own.device()), prompts());
+        let runs = batch(&model);
+        let goals: Vec<[Goal; 1]> = prompts
+            .iter()
+            .map(|(_, observable, _)| [Goal::Observable { observable: observable.clone(), change: 0.01 }])
+            .collect();
+        let sites = |n: usize| -> Vec<Place> {
+            let last = prompts[n].0.len() - 1;
+            // No source at the last level reaches another token, so the second prompt has no solution.
+            if n == 1 { vec![(model.sizes().layers, 1)] } else { vec![(0, 1), (1, last), (2, last)] }
+        };
+        let sites: Vec<Vec<Place>> = (0..runs.len()).map(sites).collect();
+        let case = |(n, run): (usize, _)| InvertCase { run, goals: &goals[n][..], sites: &sites[n][..] };
+        let cases: Vec<InvertCase<'_>> = runs.iter().enumerate().map(case).collect();
+        for options in &options {
+            let (together, shared) = waits(own.device(), || invert_all(&cases, options).expect("together"));
+            let (mut longest, mut sum) = (0, 0);
+            for (n, (tokens, _, edits)) in prompts.iter().enumerate() {
+                let run = model.run(tokens, edits).expect("runs");
+                let (alone, many) = waits(own.device(), || invert(&run, &goals[n], &sites[n], options));
+                (longest, sum) = (longest.max(many), sum + many);
+                if n == 1 {
+                    let found = together[n].as_ref().expect_err("no solution").to_string();
+                    assert_eq!(found, alone.expect_err("no solution").to_string());
+                    continue;
+                }
+                let (found, alone) = (together[n].as_ref().expect("together"), alone.expect("alone"));
+                same(&own, found, &alone, &[]);
+                if own.is_host() {
+                    assert_eq!(found.metadata, alone.metadata, "prompt {n}");
+                    assert_eq!(found.certificates, alone.certificates, "prompt {n}");
+                }
+            }
+            assert!(shared <= longest + 2 && 2 * shared < sum, "{}: {shared} {longest} {sum}", own.name());
+        }
     }
 }

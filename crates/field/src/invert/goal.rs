@@ -48,6 +48,23 @@ impl std::fmt::Display for Goal {
     }
 }
 
+/// Returns the observables among goals.
+pub(super) fn observables(goals: &[Goal]) -> impl Iterator<Item = &Observable> {
+    goals.iter().filter_map(|goal| match goal {
+        Goal::Observable { observable, .. } => Some(observable),
+        Goal::Field { .. } => None,
+    })
+}
+
+/// Returns the elements of a field `[L+1, T, d]` at places.
+fn at_places<'f>(
+    field: &'f [f32],
+    places: &'f [Place],
+    (tokens, d): (usize, usize),
+) -> impl Iterator<Item = &'f f32> + 'f {
+    places.iter().flat_map(move |&(l, t)| &field[(l * tokens + t) * d..][..d])
+}
+
 /// Goals as a linear system A: it maps sources at the sites, side by side `[sites d]`, to changes `[rows]`.
 pub(super) struct System<'a> {
     linear: &'a Linearization<'a>,
@@ -62,19 +79,21 @@ pub(super) struct System<'a> {
 }
 
 impl<'a> System<'a> {
-    pub(super) fn new(linear: &'a Linearization<'a>, goals: &[Goal], sites: &[Place]) -> Result<Self> {
+    /// Creates the system of goals. `fields` are the sensitivity fields `[L+1, T, d]` of the observables among them.
+    pub(super) fn new(
+        linear: &'a Linearization<'a>,
+        (goals, fields): (&[Goal], &[Vec<f32>]),
+        sites: &[Place],
+    ) -> Result<Self> {
         let run = linear.run();
         let (_, tokens, d) = shape(run);
         sites.iter().try_for_each(|place| inside(*place, run))?;
-        let (mut chi, mut places, mut target, mut rest) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let at = |field: &Vec<f32>| -> Vec<f32> { at_places(field, sites, (tokens, d)).copied().collect() };
+        let chi = fields.iter().map(at).collect();
+        let (mut places, mut target, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         for goal in goals {
             match goal {
-                Goal::Observable { observable, change } => {
-                    let all = linear.gradient(observable)?;
-                    let at = sites.iter().flat_map(|&(l, t)| &all[(l * tokens + t) * d..][..d]);
-                    chi.push(at.copied().collect());
-                    target.push(*change as f32);
-                }
+                Goal::Observable { change, .. } => target.push(*change as f32),
                 Goal::Field { place, change } if change.len() == d => {
                     places.push(*place);
                     rest.extend_from_slice(change);
@@ -118,6 +137,11 @@ impl<'a> System<'a> {
             all[i * self.d..(i + 1) * self.d].copy_from_slice(x);
         }
         all
+    }
+
+    /// Returns the sensitivities of each observable at the sites, `[sites d]`.
+    pub(super) fn sensitivities(&self) -> &[Vec<f32>] {
+        &self.chi
     }
 
     /// Returns whether the system can be applied without a pass through the model.

@@ -5,6 +5,7 @@
 //! of least energy are `x = A^T (A A^T)^-1 b`. Options limit the number of sites, bound the amplitudes, or add steps of
 //! Newton's method. A forward pass of the model with the sources measures the change: `achieved` is not a prediction.
 
+mod achieved;
 mod baseline;
 mod goal;
 mod newton;
@@ -12,16 +13,19 @@ mod problem;
 mod proximal;
 mod sparse;
 
-use resolvent_model::{Edit, Linearization, Mode, Run, Site, Source};
+use resolvent_model::{Linearization, Mode, ProbedRun, Run, Site, Source, along_of, captures};
 
-use crate::certificate::{ADJOINT, Certificate, adjoint, dot, norm};
+use crate::certificate::{ADJOINT, Certificate, adjoint_all, dot, norm};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::linear_map::LinearMap;
 use crate::place::{Place, shape};
+use crate::prompts::Outcomes;
+use crate::sensitivity::chi_all;
 
+use achieved::{Tried, achieved};
 pub use goal::Goal;
-use goal::System;
+use goal::{System, observables};
 use newton::{Newton, Shape};
 use problem::Problem;
 
@@ -76,71 +80,153 @@ impl Default for InvertOptions {
 /// # Errors
 /// Goals or sites that do not fit, goals that no allowed site can reach, a device error, or a check that fails.
 pub fn invert(run: &Run, goals: &[Goal], sites: &[Place], options: &InvertOptions) -> Result<Labelled> {
-    let (_, tokens, d) = shape(run);
-    let linear = run.linearize(Mode::Exact);
-    let system = System::new(&linear, goals, sites)?;
-    let h = run.field()?;
-    let sizes: Vec<f64> = sites.iter().map(|&(l, t)| norm(&h[(l * tokens + t) * d..][..d])).collect();
-    if system.gain(&system.target)?.iter().all(|p| *p == 0.0) {
-        return Err(Error::Input(
-            "no allowed site reaches the goal: a source acts only at later levels and tokens; choose earlier sites"
-                .to_owned(),
-        ));
-    }
-    let bounds: Option<Vec<f64>> =
-        options.limit.map(|limit| sizes.iter().map(|size| f64::from(limit) * size).collect());
-    let problem = Problem { system: &system, bounds: bounds.as_deref(), damp: options.damp };
-    let newton = Newton { run, goals, sites, target: &system.target };
-    let mut x = solve(&problem, options.method)?;
-    let shape = Shape::Sites(sparse::sites(&x, d));
-    x = newton.steps(x, &shape, bounds.as_deref(), options.refine)?;
+    invert_all(&[InvertCase { run, goals, sites }], options)?.remove(0)
+}
 
-    let predicted = system.apply(std::slice::from_ref(&x))?.remove(0);
-    let achieved = achieved(run, goals, sites, &x)?;
-    let miss = |got: &[f32]| {
-        let rest: Vec<f32> = system.target.iter().zip(got).map(|(b, a)| b - a).collect();
-        norm(&rest) / norm(&system.target)
+/// A run, goals, and the places where sources may act.
+#[derive(Clone, Copy)]
+pub struct InvertCase<'a> {
+    /// The run.
+    pub run: &'a Run,
+    /// The wanted changes.
+    pub goals: &'a [Goal],
+    /// Places where sources may act.
+    pub sites: &'a [Place],
+}
+
+/// Finds sources in several runs of one model, and returns a result for each, or why it has none. See [`invert`].
+///
+/// Runs of one batch share the passes that sensitivities, achieved changes and checks take. Steps of Newton's method,
+/// and solutions for goals of the field, take passes of one run.
+///
+/// # Errors
+/// An observable that does not fit its run, or a device error.
+pub fn invert_all(cases: &[InvertCase<'_>], options: &InvertOptions) -> Outcomes {
+    let Some(levels) = cases.first().map(|case| case.run.levels()) else { return Ok(Vec::new()) };
+    let observed = cases.iter().flat_map(|case| observables(case.goals).map(|observable| (case.run, observable)));
+    let mut chi = chi_all(&observed.collect::<Vec<_>>())?.into_iter();
+    let fields = captures(&cases.iter().map(|case| (case.run, &levels[..])).collect::<Vec<_>>())?;
+    let linear: Vec<Linearization<'_>> = cases.iter().map(|case| case.run.linearize(Mode::Exact)).collect();
+    let mut solved = Vec::with_capacity(cases.len());
+    for ((case, linear), field) in cases.iter().zip(&linear).zip(fields) {
+        let chi: Vec<Vec<f32>> = chi.by_ref().take(observables(case.goals).count()).collect();
+        solved.push(Solved::new(*case, linear, (&field.concat(), &chi), options));
+    }
+    let open: Vec<&Solved<'_>> = solved.iter().flatten().collect();
+    let tried = open.iter().map(|solved| solved.tried()).collect::<Vec<_>>();
+    let (achieved, forward) = (achieved(&tried)?, forward(&open)?);
+    let adjoints = adjoint_all(Mode::Exact, &open.iter().map(|solved| solved.case.run).collect::<Vec<_>>(), 1)?;
+    let mut rest = achieved.into_iter().zip(forward.into_iter().zip(adjoints));
+    let outcome = |solved: Result<Solved<'_>>| {
+        let solved = solved?;
+        // There is one for each case that has a solution.
+        let Some((achieved, (forward, adjoint))) = rest.next() else { return solved.result(&[], options) };
+        solved.result(&achieved, options)?.certify(forward)?.certify(adjoint)
     };
-    let (missed_first_order, missed) = (miss(&predicted), miss(&achieved));
-    let active = sparse::sites(&x, d);
-    let energy = norm(&x).powi(2);
-    let mut baselines = baseline::all(&system, (active.len(), options.seed))?;
-    for baseline in &mut baselines {
-        let start = std::mem::take(&mut baseline.x);
-        baseline.x = newton.steps(start, &baseline.shape, None, options.refine)?;
+    Ok(solved.into_iter().map(outcome).collect())
+}
+
+/// Sources that were found, and the baselines.
+struct Solved<'a> {
+    case: InvertCase<'a>,
+    system: System<'a>,
+    /// |h| at each site.
+    sizes: Vec<f64>,
+    x: Vec<f32>,
+    baselines: Vec<baseline::Baseline>,
+}
+
+impl<'a> Solved<'a> {
+    /// Solves a case, whose run has the field `h [L+1, T, d]` and the sensitivities `chi` of its observables.
+    fn new(
+        case: InvertCase<'a>,
+        linear: &'a Linearization<'a>,
+        (h, chi): (&[f32], &[Vec<f32>]),
+        options: &InvertOptions,
+    ) -> Result<Self> {
+        let InvertCase { run, goals, sites } = case;
+        let (_, tokens, d) = shape(run);
+        let system = System::new(linear, (goals, chi), sites)?;
+        let sizes: Vec<f64> = sites.iter().map(|&(l, t)| norm(&h[(l * tokens + t) * d..][..d])).collect();
+        if system.gain(&system.target)?.iter().all(|p| *p == 0.0) {
+            return Err(Error::Input(
+                "no allowed site reaches the goal: a source acts only at later levels and tokens; choose earlier sites"
+                    .to_owned(),
+            ));
+        }
+        let bounds: Option<Vec<f64>> =
+            options.limit.map(|limit| sizes.iter().map(|size| f64::from(limit) * size).collect());
+        let problem = Problem { system: &system, bounds: bounds.as_deref(), damp: options.damp };
+        let newton = Newton { run, goals, sites, target: &system.target };
+        let mut x = solve(&problem, options.method)?;
+        let shape = Shape::Sites(sparse::sites(&x, d));
+        x = newton.steps(x, &shape, bounds.as_deref(), options.refine)?;
+        let mut baselines = baseline::all(&system, (sparse::sites(&x, d).len(), options.seed))?;
+        for baseline in &mut baselines {
+            let start = std::mem::take(&mut baseline.x);
+            baseline.x = newton.steps(start, &baseline.shape, None, options.refine)?;
+        }
+        Ok(Self { case, system, sizes, x, baselines })
     }
-    let mut result = Labelled::new("invert", run)
-        .with("sites", &[("site", active.len()), ("place", 2)], places(sites, &active))
-        .with("sources", &[("site", active.len()), ("d", d)], at(&x, &active, d))
-        .with("relative", &[("site", active.len())], relative(&x, &active, &sizes, d))
-        .with("target", &[("goal", system.rows())], system.target.clone())
-        .with("predicted", &[("goal", system.rows())], predicted.clone())
-        .with("achieved", &[("goal", system.rows())], achieved)
-        .with("energy", &[("value", 1)], vec![energy as f32]);
-    let mut tables = [Vec::new(), Vec::new(), Vec::new()];
-    for baseline::Baseline { x: y, .. } in &baselines {
-        tables[0].push(norm(y).powi(2) as f32);
-        tables[1].extend(system.apply(std::slice::from_ref(y))?.remove(0));
-        tables[2].extend(self::achieved(run, goals, sites, y)?);
+
+    /// Returns the sources that were found, and those of the baselines.
+    fn tried(&self) -> Tried<'_> {
+        let InvertCase { run, goals, sites } = self.case;
+        Tried {
+            run,
+            goals,
+            sites,
+            x: std::iter::once(&self.x).chain(self.baselines.iter().map(|b| &b.x)).map(|x| &x[..]).collect(),
+        }
     }
-    let [energies, predictions, achievements] = tables;
-    let names: Vec<&str> = baselines.iter().map(|b| b.name).collect();
-    let axes = [("baseline", baselines.len()), ("goal", system.rows())];
-    result = result
-        .with("baseline_energy", &axes[..1], energies)
-        .with("baseline_predicted", &axes, predictions)
-        .with("baseline_achieved", &axes, achievements)
-        .note("baselines", names.join(","))
-        .note("goals", goals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-        .note("method", format!("{:?}", options.method))
-        .note("refine", options.refine.to_string())
-        .note("missed_first_order", format!("{missed_first_order:.2e}"))
-        .note("missed", format!("{missed:.2e}"))
-        .note("seed", options.seed.to_string());
-    if let Some(limit) = options.limit {
-        result = result.note("limit", limit.to_string());
+
+    /// Returns the result without checks. `achieved` are the changes by the sources that were found, and by those of
+    /// each baseline.
+    fn result(&self, achieved: &[Vec<f32>], options: &InvertOptions) -> Result<Labelled> {
+        let Self { case: InvertCase { run, goals, sites }, system, sizes, x, baselines } = self;
+        let (d, rows) = (system.width(), system.rows());
+        let predicted = system.apply(std::slice::from_ref(x))?.remove(0);
+        let miss = |got: &[f32]| {
+            let rest: Vec<f32> = system.target.iter().zip(got).map(|(b, a)| b - a).collect();
+            norm(&rest) / norm(&system.target)
+        };
+        let (found, others) = achieved.split_first().map_or((&[][..], &[][..]), |(found, others)| (&found[..], others));
+        let (missed_first_order, missed) = (miss(&predicted), miss(found));
+        let active = sparse::sites(x, d);
+        let mut result = Labelled::new("invert", run)
+            .with("sites", &[("site", active.len()), ("place", 2)], places(sites, &active))
+            .with("sources", &[("site", active.len()), ("d", d)], at(x, &active, d))
+            .with("relative", &[("site", active.len())], relative(x, &active, sizes, d))
+            .with("target", &[("goal", rows)], system.target.clone())
+            .with("predicted", &[("goal", rows)], predicted)
+            .with("achieved", &[("goal", rows)], found.to_vec())
+            .with("energy", &[("value", 1)], vec![norm(x).powi(2) as f32]);
+        let of_baselines: Vec<Vec<f32>> = baselines.iter().map(|baseline| baseline.x.clone()).collect();
+        let energies = of_baselines.iter().map(|y| norm(y).powi(2) as f32).collect();
+        let names: Vec<&str> = baselines.iter().map(|b| b.name).collect();
+        let axes = [("baseline", baselines.len()), ("goal", rows)];
+        result = result
+            .with("baseline_energy", &axes[..1], energies)
+            .with("baseline_predicted", &axes, predictions(system, &of_baselines)?)
+            .with("baseline_achieved", &axes, others.concat())
+            .note("baselines", names.join(","))
+            .note("goals", goals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+            .note("method", format!("{:?}", options.method))
+            .note("refine", options.refine.to_string())
+            .note("missed_first_order", format!("{missed_first_order:.2e}"))
+            .note("missed", format!("{missed:.2e}"))
+            .note("seed", options.seed.to_string());
+        if let Some(limit) = options.limit {
+            result = result.note("limit", limit.to_string());
+        }
+        Ok(result)
     }
-    result.certify(forward(&linear, goals, sites, &x)?)?.certify(adjoint(&linear, 1)?)
+}
+
+/// Returns the first-order changes of each set of sources.
+fn predictions(system: &System<'_>, sets: &[Vec<f32>]) -> Result<Vec<f32>> {
+    let each = sets.iter().map(|x| Ok(system.apply(std::slice::from_ref(x))?.remove(0)));
+    Ok(each.collect::<Result<Vec<Vec<f32>>>>()?.concat())
 }
 
 /// Returns the sources over all sites, before any step of Newton's method.
@@ -157,62 +243,34 @@ fn solve(problem: &Problem<'_>, method: Method) -> Result<Vec<f32>> {
     Ok(problem.spread(&solution))
 }
 
-/// Returns the sources at `sites` that are not zero, as edits.
-fn edits(run: &Run, sites: &[Place], x: &[f32]) -> Vec<Edit> {
-    let sizes = run.model().sizes();
-    let each = sites.iter().zip(x.chunks(sizes.d)).filter(|(_, s)| norm(s) > 0.0);
-    each.map(|(&(level, token), s)| Edit::add(Site::level(level, sizes), token, s.to_vec())).collect()
-}
-
-/// Returns the changes that the sources cause in a forward pass of the model.
-fn achieved(run: &Run, goals: &[Goal], sites: &[Place], x: &[f32]) -> Result<Vec<f32>> {
-    let (_, tokens, d) = shape(run);
-    let edits = edits(run, sites, x);
-    let (mut changes, mut field) = (Vec::new(), Vec::new());
-    for goal in goals {
-        match goal {
-            Goal::Observable { observable, .. } => {
-                let after = run.values_under(&[&edits], observable)?[0];
-                changes.push((after - run.value(observable)?) as f32);
-            }
-            Goal::Field { place: (level, token), .. } => {
-                let before = &run.field()?[(level * tokens + token) * d..][..d];
-                let mut change = vec![0.0; d];
-                run.fields_under(&[&edits], &[Site::level(*level, run.model().sizes())], &mut |chunk| {
-                    let row = chunk.row(*token, d);
-                    for (change, (after, before)) in change.iter_mut().zip(row.into_iter().flatten().zip(before)) {
-                        *change = after - before;
-                    }
-                })?;
-                field.extend(change);
-            }
+/// Checks the predicted change of each observable: by forward mode through the blocks, and by the sensitivities. Runs
+/// of one batch share passes.
+fn forward(solved: &[&Solved<'_>]) -> Result<Vec<Certificate>> {
+    let sources = |Solved { case: InvertCase { run, sites, .. }, x, .. }: &&Solved<'_>| -> Vec<Source> {
+        let sizes = run.model().sizes();
+        let each = sites.iter().zip(x.chunks(sizes.d));
+        let source = |(&(level, token), s): (&Place, &[f32])| Source {
+            site: Site::level(level, sizes),
+            token,
+            vector: s.to_vec(),
+        };
+        each.map(source).collect()
+    };
+    let sources: Vec<Vec<Source>> = solved.iter().map(sources).collect();
+    let probed = solved.iter().zip(&sources).flat_map(|(solved, sources)| {
+        let run = solved.case.run;
+        observables(solved.case.goals).map(move |observable| ProbedRun { run, sources, observable })
+    });
+    let mut along = along_of(&probed.collect::<Vec<_>>())?.into_iter();
+    let mut check = |Solved { system, x, .. }: &&Solved<'_>| {
+        let mut worst = 0.0;
+        for (chi, along) in system.sensitivities().iter().zip(along.by_ref()) {
+            let apart = (along.first - dot(chi, x)).abs() / (norm(chi) * norm(x)).max(f64::MIN_POSITIVE);
+            worst = crate::certificate::worse(worst, apart);
         }
-    }
-    changes.extend(field);
-    Ok(changes)
-}
-
-/// Checks the predicted change of each observable: by forward mode through the blocks, and by the sensitivities.
-fn forward(linear: &Linearization<'_>, goals: &[Goal], sites: &[Place], x: &[f32]) -> Result<Certificate> {
-    let run = linear.run();
-    let (_, tokens, d) = shape(run);
-    let sizes = run.model().sizes();
-    let sources: Vec<Source> = sites
-        .iter()
-        .zip(x.chunks(d))
-        .map(|(&(level, token), s)| Source { site: Site::level(level, sizes), token, vector: s.to_vec() })
-        .collect();
-    let mut worst = 0.0;
-    for goal in goals {
-        let Goal::Observable { observable, .. } = goal else { continue };
-        let chi = linear.gradient(observable)?;
-        let forward = linear.along(&[&sources[..]], observable)?[0].first;
-        let at = sites.iter().flat_map(|&(l, t)| &chi[(l * tokens + t) * d..][..d]);
-        let chi: Vec<f32> = at.copied().collect();
-        let apart = (forward - dot(&chi, x)).abs() / (norm(&chi) * norm(x)).max(f64::MIN_POSITIVE);
-        worst = crate::certificate::worse(worst, apart);
-    }
-    Ok(Certificate::new("forward_reverse", worst, ADJOINT))
+        Certificate::new("forward_reverse", worst, ADJOINT)
+    };
+    Ok(solved.iter().map(&mut check).collect())
 }
 
 fn places(sites: &[Place], active: &[usize]) -> Vec<f32> {

@@ -6,10 +6,11 @@ use crate::certificate::{dot, norm};
 use crate::error::Result;
 use crate::linear_map::LinearMap;
 use crate::place::Place;
+use crate::sensitivity::chi_all;
 
-use super::goal::{Goal, System};
+use super::achieved::{Tried, achieved, edits};
+use super::goal::{Goal, System, observables};
 use super::problem::Problem;
-use super::{achieved, edits};
 
 /// The part of the sources that a step may change.
 #[derive(Clone, Debug)]
@@ -49,7 +50,8 @@ impl Newton<'_> {
 
     /// Returns the wanted changes minus the achieved ones.
     fn missing(&self, x: &[f32]) -> Result<Vec<f32>> {
-        let got = achieved(self.run, self.goals, self.sites, x)?;
+        let (run, goals, sites) = (self.run, self.goals, self.sites);
+        let got = achieved(&[Tried { run, goals, sites, x: vec![x] }])?.remove(0).remove(0);
         Ok(self.target.iter().zip(got).map(|(b, a)| b - a).collect())
     }
 
@@ -62,7 +64,8 @@ impl Newton<'_> {
         let all: Vec<Edit> = self.run.edits().iter().cloned().chain(edits(self.run, self.sites, x)).collect();
         let edited = self.run.model().run(self.run.tokens(), &all)?;
         let linear = edited.linearize(Mode::Exact);
-        let mut here = System::new(&linear, self.goals, self.sites)?;
+        let chi = chi_all(&observables(self.goals).map(|observable| (&edited, observable)).collect::<Vec<_>>())?;
+        let mut here = System::new(&linear, (self.goals, &chi), self.sites)?;
         let now = here.apply(&[x.to_vec()])?.remove(0);
         let step: Vec<f32> = match shape {
             Shape::Fixed => {

@@ -217,15 +217,7 @@ impl<'a> Slice<'a> {
     /// # Errors
     /// A result larger than the memory, a device error, or a check that fails.
     pub fn compute(&self, progress: OnProgress<'_>) -> Result<Sliced> {
-        self.fits_in_memory()?;
-        let result = self.probed()?;
-        let mut store = Memory::new(&self.arrays());
-        self.fill(&mut store, progress)?;
-        let mut sliced = self.finished(result, &mut store)?;
-        let arrays = store.into_arrays().into_iter();
-        sliced.result =
-            arrays.fold(sliced.result, |result, (array, numbers)| result.with(array.name, &array.axes, numbers));
-        Ok(sliced)
+        compute_all(&[self], progress)?.remove(0)
     }
 
     /// Computes the slice into a safetensors file, which may be larger than the memory. [`Labelled::read`] reads the
@@ -238,33 +230,88 @@ impl<'a> Slice<'a> {
     /// As [`Slice::compute`]; a file that cannot be written, or a partial file of other work.
     pub fn write(&self, path: &Path, fresh: bool, progress: OnProgress<'_>) -> Result<Sliced> {
         Labelled::check_path(path)?;
-        let result = self.probed()?;
+        let result = checks::probed(&[self])?.remove(0)?;
         let mut about = result.metadata.clone();
         about.insert("memory".to_owned(), self.memory().to_string());
         let mut store = Partial::open(path, &self.arrays(), &about, fresh)?;
         let resumed = store.done();
-        self.fill(&mut store, progress)?;
-        let mut sliced = self.finished(result, &mut store)?;
+        let stores: &mut [&mut dyn Store] = &mut [&mut store];
+        work::fill(&[self], stores, progress)?;
+        let mut sliced = finished(&[self], vec![result], stores)?.remove(0)?;
         store.finish(&sliced.result.strings().into_iter().collect())?;
         sliced.resumed = resumed;
         Ok(sliced)
     }
+}
 
-    /// Adds the strongest pairs, and the check of the stored blocks.
-    fn finished(&self, result: Labelled, store: &mut dyn Store) -> Result<Sliced> {
-        let check = match &self.secants {
-            Some(secants) => self.other_secants(secants, store)?,
-            None => self.other_pass(store)?,
+/// Computes several slices of operators of one model in memory, and returns a result for each, or why it has none. See
+/// [`Slice::compute`]. Runs of one batch share passes.
+///
+/// # Errors
+/// A device error.
+pub fn slice_all(slices: &[Slice<'_>]) -> Result<Vec<Result<Labelled>>> {
+    let sliced = compute_all(&slices.iter().collect::<Vec<_>>(), &mut |_, _| {})?;
+    Ok(sliced.into_iter().map(|sliced| Ok(sliced?.result)).collect())
+}
+
+/// Computes slices in memory.
+fn compute_all(slices: &[&Slice<'_>], progress: OnProgress<'_>) -> Result<Vec<Result<Sliced>>> {
+    let mut outcomes: Vec<Option<Result<Sliced>>> = Vec::new();
+    outcomes.extend(slices.iter().map(|slice| slice.fits_in_memory().err().map(Err)));
+    let fit: Vec<usize> = (0..slices.len()).filter(|&n| outcomes[n].is_none()).collect();
+    let (mut open, mut results) = (Vec::new(), Vec::new());
+    for (&n, result) in fit.iter().zip(checks::probed(&of(slices, &fit))?) {
+        match result {
+            Ok(result) => {
+                open.push(n);
+                results.push(result);
+            }
+            Err(error) => outcomes[n] = Some(Err(error)),
+        }
+    }
+    let some = of(slices, &open);
+    let mut memory: Vec<Memory> = some.iter().map(|slice| Memory::new(&slice.arrays())).collect();
+    let mut stores: Vec<&mut dyn Store> = memory.iter_mut().map(|store| store as &mut dyn Store).collect();
+    work::fill(&some, &mut stores, progress)?;
+    let finished = finished(&some, results, &mut stores)?;
+    for ((n, sliced), store) in open.into_iter().zip(finished).zip(memory) {
+        let whole = |mut sliced: Sliced| {
+            let arrays = store.into_arrays().into_iter();
+            sliced.result =
+                arrays.fold(sliced.result, |result, (array, numbers)| result.with(array.name, &array.axes, numbers));
+            sliced
         };
-        let mut result = result.certify(check)?;
-        if self.secants.is_some() {
+        outcomes[n] = Some(sliced.map(whole));
+    }
+    Ok(outcomes.into_iter().flatten().collect())
+}
+
+/// Returns some of the slices.
+fn of<'s, 'a>(slices: &[&'s Slice<'a>], some: &[usize]) -> Vec<&'s Slice<'a>> {
+    some.iter().map(|&n| slices[n]).collect()
+}
+
+/// Adds the strongest pairs, and the check of the stored blocks.
+fn finished(
+    slices: &[&Slice<'_>],
+    results: Vec<Labelled>,
+    stores: &mut [&mut dyn Store],
+) -> Result<Vec<Result<Sliced>>> {
+    let checks = checks::other_pass(slices, stores)?;
+    let strongest = strongest::strongest(slices, stores)?;
+    let mut sliced = Vec::with_capacity(slices.len());
+    for (n, ((mut result, check), strongest)) in results.into_iter().zip(checks).zip(strongest).enumerate() {
+        let (slice, mut check) = (slices[n], check);
+        if let Some(secants) = &slice.secants {
+            check = slice.other_secants(secants, &mut *stores[n])?;
             for (i, name) in secants::ARRAYS.into_iter().enumerate().skip(1) {
-                let values = store.read(SECANTS + i, 0..self.pairs().len())?;
+                let values = stores[n].read(SECANTS + i, 0..slice.pairs().len())?;
                 result = result.note(&format!("median.{name}"), secants::median_text(&values));
             }
         }
-        let strongest = strongest::strongest(&self.passes, store, self.position)?;
-        let json = to_json(&strongest, self.passes.linear);
-        Ok(Sliced { result: result.note("strongest", json), strongest, resumed: 0 })
+        let json = to_json(&strongest, slice.passes.linear);
+        let result = result.certify(check).map(|result| result.note("strongest", json));
+        sliced.push(result.map(|result| Sliced { result, strongest, resumed: 0 }));
     }
+    Ok(sliced)
 }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use resolvent_engine::host::{Elements, Weights, matmul};
-use resolvent_model::{Linearization, Seed, Site, Source};
+use resolvent_model::{Chunk, Linearization, Mode, Seed, SeededRun, Site, Source, SourcedRun, jvp_of, vjp_of};
 
 use super::pairs::PlacePairs;
 use crate::bases::Frames;
@@ -87,52 +87,8 @@ impl Passes<'_> {
         self.source.rank() * self.readout.rank()
     }
 
-    /// Computes the blocks of the pairs that start at some places of the pass.
-    pub(super) fn pieces(&self, pass: Pass, starts: Range<usize>) -> Result<Vec<Piece>> {
-        match pass {
-            Pass::Forward => self.forward(starts),
-            Pass::Adjoint => self.adjoint(starts),
-        }
-    }
-
     pub(super) fn site(&self, level: usize) -> Site {
         Site::level(level, self.linear.run().model().sizes())
-    }
-
-    fn forward(&self, sources: Range<usize>) -> Result<Vec<Piece>> {
-        let (d, [m, k]) = (self.source.width(), [self.readout.rank(), self.source.rank()]);
-        let mut vectors = Vec::with_capacity(sources.len() * k);
-        for &(level, token) in &self.pairs.from()[sources.clone()] {
-            for v in self.source.at((level, token))?.chunks(d) {
-                vectors.push(start(v, || Source { site: self.site(level), token, vector: v.to_vec() }));
-            }
-        }
-        let levels = levels(sources.clone().flat_map(|i| self.pairs.targets(i)).map(|j| self.pairs.to()[j]));
-        let sites: Vec<Site> = levels.iter().map(|&level| self.site(level)).collect();
-        let Range { start: first, end } = self.pairs.of(&sources);
-        let mut blocks = vec![0.0; (end - first) * m * k];
-        // By source and level: the index of the first pair, and the tokens of the targets.
-        let rows = self.rows_by_level(&sources, &levels);
-        let mut failed = Ok(());
-        self.linear.jvp_at(&vectors, &sites, &mut |chunk| {
-            let (i, column) = (chunk.sequence / k, chunk.sequence % k);
-            let (at, tokens) = &rows[i * levels.len() + chunk.site];
-            // Beyond a window, there is no response.
-            let end = chunk.token + chunk.rows.len() / d;
-            let within = &tokens[..tokens.partition_point(|&token| token < end)];
-            let read = self.read(&self.readout, levels[chunk.site], within, (chunk.rows, chunk.token));
-            match read {
-                Ok(read) => {
-                    let here = &mut blocks[(at - first) * m * k..][..tokens.len() * m * k];
-                    for (into, x) in here.iter_mut().skip(column).step_by(k).zip(read) {
-                        *into = x;
-                    }
-                }
-                Err(e) => failed = Err(e),
-            }
-        })?;
-        failed?;
-        Ok(vec![Piece { first, pairs: self.pairs.rows(&sources), blocks, secants: Vec::new() }])
     }
 
     /// Returns, for each source and each of `levels`, the first pair there and the tokens of its targets.
@@ -151,51 +107,6 @@ impl Passes<'_> {
             }
         }
         rows
-    }
-
-    fn adjoint(&self, targets: Range<usize>) -> Result<Vec<Piece>> {
-        let (d, [m, k]) = (self.source.width(), [self.readout.rank(), self.source.rank()]);
-        let mut vectors = Vec::with_capacity(targets.len() * m);
-        for &(level, token) in &self.pairs.to()[targets.clone()] {
-            for u in self.readout.at((level, token))?.chunks(d) {
-                vectors.push(start(u, || Seed::Field { level, token, vector: u.to_vec() }));
-            }
-        }
-        let (mut pieces, mut homes) = (Vec::new(), vec![Vec::new(); targets.len()]);
-        for (i, &(level, token)) in self.pairs.from().iter().enumerate() {
-            let first = self.pairs.of(&(i..i + 1)).start;
-            let (mut piece, mut n) = (None, 0);
-            let mut pairs = Vec::new();
-            for (place, j) in self.pairs.targets(i).enumerate().filter(|(_, j)| targets.contains(j)) {
-                piece.get_or_insert(first + place);
-                homes[j - targets.start].push((i, pieces.len(), n));
-                n += 1;
-                let (to_level, to_token) = self.pairs.to()[j];
-                pairs.extend([to_level, to_token, level, token].map(|x| x as f32));
-            }
-            if let Some(first) = piece {
-                pieces.push(Piece { first, pairs, blocks: vec![0.0; n * m * k], secants: Vec::new() });
-            }
-        }
-        let levels = levels(homes.iter().flatten().map(|home| self.pairs.from()[home.0]));
-        let sites: Vec<Site> = levels.iter().map(|&level| self.site(level)).collect();
-        let mut failed = Ok(());
-        self.linear.vjp_at(&vectors, &sites, &mut |chunk| {
-            let (level, row) = (levels[chunk.site], chunk.sequence % m);
-            let here = homes[chunk.sequence / m].iter().map(|home| (self.pairs.from()[home.0], home));
-            let here: Vec<_> = here.filter(|(place, _)| place.0 == level).collect();
-            let tokens: Vec<usize> = here.iter().map(|(place, _)| place.1).collect();
-            match self.read(&self.source, level, &tokens, (chunk.rows, chunk.token)) {
-                Ok(read) => {
-                    for ((_, &(_, piece, n)), x) in here.into_iter().zip(read.chunks(k)) {
-                        pieces[piece].blocks[(n * m + row) * k..][..k].copy_from_slice(x);
-                    }
-                }
-                Err(e) => failed = Err(e),
-            }
-        })?;
-        failed?;
-        Ok(pieces)
     }
 
     /// Returns `<row, v>` for the rows of some tokens of a level and the vectors of a basis there: `[tokens, rank]`.
@@ -220,6 +131,163 @@ impl Passes<'_> {
         }
         Ok(read)
     }
+}
+
+/// Some places of a slice at which a pass starts.
+pub(super) struct Starts<'a> {
+    pub(super) passes: &'a Passes<'a>,
+    pub(super) range: Range<usize>,
+}
+
+/// Computes the blocks of the pairs that start at some places of the pass, for each of several slices. Runs of one
+/// batch share the pass.
+pub(super) fn pieces(pass: Pass, mode: Mode, starts: &[Starts<'_>]) -> Result<Vec<Vec<Piece>>> {
+    match pass {
+        Pass::Forward => forward(mode, starts),
+        Pass::Adjoint => adjoint(mode, starts),
+    }
+}
+
+/// Blocks of some sources of one slice, while the pass computes them.
+struct Tangents<'a> {
+    passes: &'a Passes<'a>,
+    /// Index of the first pair.
+    first: usize,
+    blocks: Vec<f32>,
+    /// By source and level: the index of the first pair, and the tokens of the targets.
+    rows: Vec<(usize, Vec<usize>)>,
+}
+
+fn forward(mode: Mode, starts: &[Starts<'_>]) -> Result<Vec<Vec<Piece>>> {
+    let targets = |Starts { passes, range }: &Starts<'_>| {
+        let targets = range.clone().flat_map(|i| passes.pairs.targets(i));
+        targets.map(|j| passes.pairs.to()[j]).collect::<Vec<Place>>()
+    };
+    let levels = levels(starts.iter().flat_map(targets));
+    let (mut vectors, mut of, mut parts) = (Vec::new(), Vec::new(), Vec::with_capacity(starts.len()));
+    for (n, Starts { passes, range }) in starts.iter().enumerate() {
+        for (i, &(level, token)) in passes.pairs.from()[range.clone()].iter().enumerate() {
+            let frame = passes.source.at((level, token))?.chunks(passes.source.width());
+            for (column, v) in frame.enumerate() {
+                vectors.push(start(v, || Source { site: passes.site(level), token, vector: v.to_vec() }));
+                of.push((n, i, column));
+            }
+        }
+        let Range { start: first, end } = passes.pairs.of(range);
+        let blocks = vec![0.0; (end - first) * passes.block()];
+        parts.push(Tangents { passes, first, blocks, rows: passes.rows_by_level(range, &levels) });
+    }
+    let sourced = of.iter().zip(&vectors);
+    let sourced = sourced.map(|((n, ..), sources)| SourcedRun { run: starts[*n].passes.linear.run(), sources });
+    let mut failed = Ok(());
+    jvp_of(mode, &sourced.collect::<Vec<_>>(), &sites(starts, &levels), &mut |chunk| {
+        let (n, i, column) = of[chunk.sequence];
+        let taken = parts[n].take((i * levels.len() + chunk.site, levels[chunk.site]), column, &chunk);
+        if let Err(e) = taken {
+            failed = Err(e);
+        }
+    })?;
+    failed?;
+    let pieces = parts.into_iter().zip(starts).map(|(part, Starts { passes, range })| {
+        vec![Piece { first: part.first, pairs: passes.pairs.rows(range), blocks: part.blocks, secants: Vec::new() }]
+    });
+    Ok(pieces.collect())
+}
+
+impl Tangents<'_> {
+    /// Projects a chunk on the readout of its level: one column of the blocks there.
+    fn take(&mut self, (at, level): (usize, usize), column: usize, chunk: &Chunk<'_>) -> Result<()> {
+        let (passes, (d, block, k)) =
+            (self.passes, (self.passes.source.width(), self.passes.block(), self.passes.source.rank()));
+        let (at, tokens) = &self.rows[at];
+        // Beyond a window, there is no response.
+        let end = chunk.token + chunk.rows.len() / d;
+        let within = &tokens[..tokens.partition_point(|&token| token < end)];
+        let read = passes.read(&passes.readout, level, within, (chunk.rows, chunk.token))?;
+        let here = &mut self.blocks[(at - self.first) * block..][..tokens.len() * block];
+        for (into, x) in here.iter_mut().skip(column).step_by(k).zip(read) {
+            *into = x;
+        }
+        Ok(())
+    }
+}
+
+/// Pieces of some targets of one slice, while the pass computes them.
+struct Cotangents<'a> {
+    passes: &'a Passes<'a>,
+    pieces: Vec<Piece>,
+    /// By target: the source, the piece and the place in it of each pair.
+    homes: Vec<Vec<(usize, usize, usize)>>,
+}
+
+impl<'a> Cotangents<'a> {
+    fn new(Starts { passes, range: targets }: &Starts<'a>) -> Self {
+        let (mut pieces, mut homes) = (Vec::new(), vec![Vec::new(); targets.len()]);
+        for (i, &(level, token)) in passes.pairs.from().iter().enumerate() {
+            let first = passes.pairs.of(&(i..i + 1)).start;
+            let (mut piece, mut n) = (None, 0);
+            let mut pairs = Vec::new();
+            for (place, j) in passes.pairs.targets(i).enumerate().filter(|(_, j)| targets.contains(j)) {
+                piece.get_or_insert(first + place);
+                homes[j - targets.start].push((i, pieces.len(), n));
+                n += 1;
+                let (to_level, to_token) = passes.pairs.to()[j];
+                pairs.extend([to_level, to_token, level, token].map(|x| x as f32));
+            }
+            if let Some(first) = piece {
+                pieces.push(Piece { first, pairs, blocks: vec![0.0; n * passes.block()], secants: Vec::new() });
+            }
+        }
+        Self { passes, pieces, homes }
+    }
+
+    /// Returns the sources of all pairs.
+    fn sources(&self) -> impl Iterator<Item = Place> + '_ {
+        self.homes.iter().flatten().map(|home| self.passes.pairs.from()[home.0])
+    }
+
+    /// Projects a chunk of a target on the sources of its level: one row of the blocks there.
+    fn take(&mut self, (target, row): (usize, usize), level: usize, chunk: &Chunk<'_>) -> Result<()> {
+        let (passes, [m, k]) = (self.passes, [self.passes.readout.rank(), self.passes.source.rank()]);
+        let here = self.homes[target].iter().map(|home| (passes.pairs.from()[home.0], home));
+        let here: Vec<_> = here.filter(|(place, _)| place.0 == level).collect();
+        let tokens: Vec<usize> = here.iter().map(|(place, _)| place.1).collect();
+        let read = passes.read(&passes.source, level, &tokens, (chunk.rows, chunk.token))?;
+        for ((_, &(_, piece, n)), x) in here.into_iter().zip(read.chunks(k)) {
+            self.pieces[piece].blocks[(n * m + row) * k..][..k].copy_from_slice(x);
+        }
+        Ok(())
+    }
+}
+
+fn adjoint(mode: Mode, starts: &[Starts<'_>]) -> Result<Vec<Vec<Piece>>> {
+    let mut parts: Vec<Cotangents<'_>> = starts.iter().map(Cotangents::new).collect();
+    let levels = levels(parts.iter().flat_map(Cotangents::sources));
+    let (mut vectors, mut of) = (Vec::new(), Vec::new());
+    for (n, Starts { passes, range }) in starts.iter().enumerate() {
+        for (j, &(level, token)) in passes.pairs.to()[range.clone()].iter().enumerate() {
+            for (row, u) in passes.readout.at((level, token))?.chunks(passes.source.width()).enumerate() {
+                vectors.push(start(u, || Seed::Field { level, token, vector: u.to_vec() }));
+                of.push((n, j, row));
+            }
+        }
+    }
+    let seeded = of.iter().zip(&vectors);
+    let seeded = seeded.map(|((n, ..), seeds)| SeededRun { run: starts[*n].passes.linear.run(), seeds });
+    let mut failed = Ok(());
+    vjp_of(mode, &seeded.collect::<Vec<_>>(), &sites(starts, &levels), &mut |chunk| {
+        let (n, target, row) = of[chunk.sequence];
+        if let Err(e) = parts[n].take((target, row), levels[chunk.site], &chunk) {
+            failed = Err(e);
+        }
+    })?;
+    failed?;
+    Ok(parts.into_iter().map(|part| part.pieces).collect())
+}
+
+/// Returns levels as sites.
+fn sites(starts: &[Starts<'_>], levels: &[usize]) -> Vec<Site> {
+    starts.first().map_or_else(Vec::new, |one| levels.iter().map(|&level| one.passes.site(level)).collect())
 }
 
 /// Returns the start of a pass, or nothing if the vector is zero: then all its results are zero too.

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use resolvent_model::{Edit, EditedPrompt, Mode, Run, Source, SourcedRun, jvp_of};
 
-use super::passes::{Passes, Piece, levels};
+use super::passes::{Pass, Passes, Piece, Starts, levels, pieces};
 use super::{BLOCKS, Slice};
 use crate::certificate::{ADJOINT, Certificate, dot, norm, worse};
 use crate::edited::with_sources;
@@ -78,7 +78,8 @@ impl Passes<'_> {
         let (_, tokens, d) = shape(run);
         let place = self.pairs.from()[source];
         let (length, [m, k]) = (secants.length(place, tokens, d)?, [self.readout.rank(), self.source.rank()]);
-        let mut piece = self.pieces(super::Pass::Forward, source..source + 1)?.remove(0);
+        let start = Starts { passes: self, range: source..source + 1 };
+        let mut piece = pieces(Pass::Forward, self.linear.mode(), &[start])?.remove(0).remove(0);
         let zeros = vec![0.0; piece.blocks.len()];
         let mut sums = Sums { finite: zeros.clone(), secant: zeros.clone(), embedded: zeros };
         let columns: Vec<(usize, Source)> = self.sources(place)?;

@@ -4,40 +4,85 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::passes::Piece;
+use super::passes::{Piece, Starts, pieces};
 use super::{BLOCKS, OnProgress, PAIRS, Pass, RANK, SECANTS, Slice, VALUES};
 use crate::dense::singular_values;
+use crate::distinct::distinct;
 use crate::error::Result;
 use crate::place::shape;
 use crate::store::Store;
 
-impl Slice<'_> {
-    /// Splits the starts of the pass into chunks that fit one batch of the device and whose blocks fit a quarter of
-    /// memory.
-    fn plan(&self) -> Vec<Range<usize>> {
-        let starts = self.passes.starts(self.pass);
-        if self.secants.is_some() {
-            return (0..starts.len()).map(|i| i..i + 1).collect();
-        }
-        let most = self.passes.linear.batch_rows(shape(self.passes.linear.run()).0);
-        let mut plan: Vec<Range<usize>> = Vec::new();
-        let mut rows = 0;
-        for (i, &place) in starts.iter().enumerate() {
-            let more = self.passes.cost(self.pass, place).0;
-            match plan.last_mut() {
-                Some(chunk) if rows + more <= most && self.chunk_bytes(chunk.start..i + 1) <= self.memory() / 4 => {
-                    chunk.end = i + 1;
-                    rows += more;
+/// Starts of the pass of one slice: its index, and the range.
+type Part = (usize, Range<usize>);
+
+/// Splits the starts of the passes of slices into chunks that fit one batch of the device and whose blocks fit a
+/// quarter of memory. A chunk has starts of one pass in one mode; of secants, it has one start.
+fn plan(slices: &[&Slice<'_>]) -> Vec<Vec<Part>> {
+    let mut plan: Vec<Vec<Part>> = Vec::new();
+    let (mut rows, mut bytes) = (0, 0);
+    let kind = |slice: &Slice<'_>| (slice.pass, slice.passes.linear.mode());
+    for kind_of in distinct(slices.iter().map(|slice| kind(slice))) {
+        let mut begun = false;
+        for (n, slice) in slices.iter().enumerate().filter(|(_, slice)| kind(slice) == kind_of) {
+            let most = slice.passes.linear.batch_rows(shape(slice.passes.linear.run()).0);
+            for (i, &place) in slice.passes.starts(slice.pass).iter().enumerate() {
+                let more = (slice.passes.cost(slice.pass, place).0, slice.chunk_bytes(i..i + 1));
+                match plan.last_mut() {
+                    Some(chunk)
+                        if begun
+                            && slice.secants.is_none()
+                            && rows + more.0 <= most
+                            && bytes + more.1 <= slice.memory() / 4 =>
+                    {
+                        match chunk.last_mut().filter(|(of, _)| *of == n) {
+                            Some((_, starts)) => starts.end = i + 1,
+                            None => chunk.push((n, i..i + 1)),
+                        }
+                        (rows, bytes) = (rows + more.0, bytes + more.1);
+                    }
+                    _ => {
+                        plan.push(vec![(n, i..i + 1)]);
+                        (rows, bytes) = more;
+                    }
                 }
-                _ => {
-                    plan.push(i..i + 1);
-                    rows = more;
-                }
+                begun = true;
             }
         }
-        plan
     }
+    plan
+}
 
+/// Computes the chunks that the stores of the slices lack, and puts them there. Slices of one batch share passes.
+pub(super) fn fill(slices: &[&Slice<'_>], stores: &mut [&mut dyn Store], progress: OnProgress<'_>) -> Result<()> {
+    let work = |(n, starts): &Part| {
+        let slice = slices[*n];
+        let each = slice.passes.starts(slice.pass)[starts.clone()].iter();
+        each.map(|&place| slice.passes.cost(slice.pass, place)).map(|(r, b)| (r * b) as u64).sum::<u64>()
+    };
+    let plan = plan(slices);
+    let total = plan.iter().flatten().map(work).sum();
+    let mut done = 0;
+    progress(done, total);
+    for (chunk, parts) in plan.iter().enumerate() {
+        let open: Vec<&Part> = parts.iter().filter(|(n, _)| !stores[*n].has(chunk)).collect();
+        if let Some(slice) = open.first().map(|(n, _)| slices[*n]) {
+            let starts = open.iter().map(|(n, range)| Starts { passes: &slices[*n].passes, range: range.clone() });
+            let found = match &slice.secants {
+                Some(secants) => vec![vec![slice.passes.secant_piece(secants, open[0].1.start)?]],
+                None => pieces(slice.pass, slice.passes.linear.mode(), &starts.collect::<Vec<_>>())?,
+            };
+            for ((n, _), pieces) in open.iter().zip(found) {
+                pieces.iter().try_for_each(|piece| slices[*n].put(stores[*n], piece))?;
+                stores[*n].commit(chunk)?;
+            }
+        }
+        done += parts.iter().map(work).sum::<u64>();
+        progress(done, total);
+    }
+    Ok(())
+}
+
+impl Slice<'_> {
     /// Returns the bytes of the blocks of some starts of the pass.
     pub(super) fn chunk_bytes(&self, starts: Range<usize>) -> u64 {
         let pairs = match self.pass {
@@ -47,33 +92,6 @@ impl Slice<'_> {
         // Sums of secants are in f64, and there are three beside the tangent blocks.
         let blocks = if self.secants.is_some() { 7 } else { 1 };
         4 * (pairs * (blocks * self.passes.block() + 4)) as u64
-    }
-
-    /// Computes the chunks that `store` lacks, and puts them there.
-    pub(super) fn fill(&self, store: &mut dyn Store, progress: OnProgress<'_>) -> Result<()> {
-        let work = |starts: &Range<usize>| {
-            let each = self.passes.starts(self.pass)[starts.clone()].iter();
-            each.map(|&place| self.passes.cost(self.pass, place)).map(|(r, b)| (r * b) as u64).sum::<u64>()
-        };
-        let plan = self.plan();
-        let total = plan.iter().map(work).sum();
-        let mut done = 0;
-        progress(done, total);
-        for (chunk, starts) in plan.iter().enumerate() {
-            if !store.has(chunk) {
-                let pieces = match &self.secants {
-                    Some(secants) => vec![self.passes.secant_piece(secants, starts.start)?],
-                    None => self.passes.pieces(self.pass, starts.clone())?,
-                };
-                for piece in pieces {
-                    self.put(store, &piece)?;
-                }
-                store.commit(chunk)?;
-            }
-            done += work(starts);
-            progress(done, total);
-        }
-        Ok(())
     }
 
     /// Stores the blocks of a piece with their pairs, singular values and effective ranks.
