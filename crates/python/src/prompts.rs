@@ -193,14 +193,15 @@ impl PyPrompts {
     /// `prompt`.
     fn identities(&self, py: Python<'_>) -> Result<PyResultOf> {
         self.each(py, identities_of_prompts)
+        nodes: i64,
     }
 
     /// Responses to a source at `at` = (level, position) of each prompt, counted from the end if negative; arrays as
-    /// those of
-    /// `Run.green`, with an axis `prompt`. A displacement is to the row's corrupted prompt.
+    /// those of `Run.green`, with an axis `prompt`. A displacement is to the row's corrupted prompt. `nodes` adds the
+    /// responses to the whole source: `finite` by a run, and `secant` from derivatives at so many amplitudes.
     #[pyo3(
-        signature = (at, direction = None, *, unit = false, geometry = false, directions = 0),
-        text_signature = "($self, at, direction=None, *, unit=False, geometry=False, directions=0)"
+        signature = (at, direction = None, *, unit = false, geometry = false, directions = 0, nodes = 0),
+        text_signature = "($self, at, direction=None, *, unit=False, geometry=False, directions=0, nodes=0)"
     )]
     fn green(
         &self,
@@ -211,7 +212,8 @@ impl PyPrompts {
         geometry: bool,
         directions: i64,
     ) -> Result<PyResultOf> {
-        let options = GreenOptions { geometry, directions: (count("directions", directions)?, 0), nodes: 0 };
+        let (directions, nodes) = ((count("directions", directions)?, 0), count("nodes", nodes)?);
+        let options = GreenOptions { geometry, directions, nodes };
         let along = EachAlong::new(&self.model, direction, unit)?;
         self.each(py, |model, cases, progress| prompt_sources::green((&at, &along), options, (model, cases), progress))
     }

@@ -56,6 +56,16 @@ def test_sources_at_a_place_of_each_prompt(model):
             alone = run.green(place, direction, unit=True, observable=j, donor=pair["corrupted"], geometry=True, directions=3)
             np.testing.assert_allclose(found["norm"][n, :, :t], alone["norm"], rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(found["gain"][n], alone["gain"], rtol=1e-5)
+    finite = prompts.green((1, -2), given, nodes=2)
+    assert finite.metadata["nodes"] == "2" and "finite" not in prompts.green((1, -2), given)
+    for n, pair in enumerate(PAIRS):
+        run, t = model.run(pair["clean"]), len(pair["clean"])
+        alone = run.green((1, -2), given, nodes=2)
+        for name in ["finite", "secant"]:
+            np.testing.assert_allclose(finite[name][n, :, :t], alone[name], rtol=1e-4, atol=1e-5)
+            assert np.isnan(finite[name][n, :, t:]).all()
+    with pytest.raises(ValueError, match="nodes"):
+        prompts.green((1, -2), given, nodes=17)
     regime = prompts.regime("random:3", sites=[(0, -1), (2, -2)], amplitudes=[0.01, 0.1], nodes=2)
     chosen = prompts.invert(0.25, sites=[(1, -1)], refine=2)
     for n, pair in enumerate(PAIRS):

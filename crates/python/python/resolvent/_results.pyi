@@ -134,6 +134,7 @@ class Prompts:
         unit: bool = False,
         geometry: bool = False,
         directions: _Int = 0,
+        nodes: _Int = 0,
     ) -> Result: ...
     def regime(
         self,
