@@ -2,8 +2,8 @@
 
 use pyo3::prelude::*;
 use resolvent::field::{
-    CaseRuns, Goal, GreenOptions, InvertOptions, OnProgress, PlacedSource, Prompts, RegimeCase, RegimeOptions,
-    Result as Found, clean_alone, green_all, over_prompts, regime_all,
+    CaseRuns, Goal, GreenOptions, InvertCase, InvertOptions, OnProgress, PlacedSource, Prompts, RegimeCase,
+    RegimeOptions, Result as Found, clean_alone, green_all, invert_all, over_prompts, regime_all,
 };
 use resolvent::model::{Model, PromptCase};
 use resolvent::{Context, Direction, Labelled, Place};
@@ -97,11 +97,16 @@ pub(crate) fn invert(
     (model, cases): (&Model, &[PromptCase]),
     progress: OnProgress<'_>,
 ) -> Found<Prompts> {
-    let one = |runs: &CaseRuns<'_>| {
-        let (run, observable) = (&runs.clean, runs.observable()?);
-        let all = places(run, sites, observable.position())?;
-        resolvent::invert(run, &[Goal::Observable { observable: observable.clone(), change }], &all, options)
+    let asked = |runs: &CaseRuns<'_>| {
+        let observable = runs.observable()?;
+        let sites = places(&runs.clean, sites, observable.position())?;
+        Ok(([Goal::Observable { observable: observable.clone(), change }], sites))
     };
-    let batch = &mut |all: &[CaseRuns<'_>]| Ok(all.iter().map(one).collect());
+    let batch = &mut |all: &[CaseRuns<'_>]| {
+        let asked = all.iter().map(asked).collect::<Found<Vec<([Goal; 1], Vec<Place>)>>>()?;
+        let cases = all.iter().zip(&asked);
+        let cases = cases.map(|(runs, (goals, sites))| InvertCase { run: &runs.clean, goals, sites });
+        invert_all(&cases.collect::<Vec<_>>(), options)
+    };
     over_prompts(model, &clean_alone(cases), &[], batch, progress)
 }
