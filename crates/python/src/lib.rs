@@ -49,6 +49,7 @@ mod quadratic;
 mod result;
 mod result_copies;
 mod run;
+mod shard_target;
 mod shards;
 mod sites;
 mod slice;
@@ -101,7 +102,7 @@ mod _native {
     #[pymodule_export]
     use crate::result_copies::_result;
     #[pymodule_export]
-    use crate::shards::{_merge, _missing, _paths, PyShards};
+    use crate::shards::{_merge, _missing, _paths, _shards, PyShards};
     #[pymodule_export]
     use crate::study::PyStudy;
 

@@ -1,5 +1,6 @@
 //! Rows of prompts from files and from Python objects.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
@@ -13,7 +14,7 @@ use crate::observable::PyObservable;
 use crate::prompts::PyPrompts;
 use crate::work::detached;
 
-/// Arguments of [`PyPrompts::new`].
+/// Arguments of [`RowSource::read`] and [`PyPrompts::new`].
 pub(crate) struct PromptArguments<'py> {
     pub(crate) rows: Option<Bound<'py, PyAny>>,
     pub(crate) observable: Option<Py<PyObservable>>,
@@ -24,52 +25,122 @@ pub(crate) struct PromptArguments<'py> {
     pub(crate) edits: Vec<Py<PyEdit>>,
 }
 
-impl PyPrompts {
+/// Rows of prompts as they are read, before the tokenizer.
+pub(crate) struct RowSource {
+    model: Model,
+    /// Rows with their names.
+    rows: Vec<(String, PromptRow)>,
+    /// Lines that are no rows, and why.
+    unread: Vec<(String, String)>,
+    observable: Option<Py<PyObservable>>,
+    edits: Vec<Py<PyEdit>>,
+}
+
+impl RowSource {
     /// Reads rows from a file or from Python objects; without any, those that ship with the embedded models.
-    pub(crate) fn new(py: Python<'_>, model: &Model, arguments: PromptArguments<'_>) -> Result<Self> {
-        let PromptArguments { rows, observable, tasks, limit, strict, edits } = arguments;
-        let mut left_out = Vec::new();
-        let listed = match &rows {
-            None => PromptSet::embedded()?.rows(&tasks, limit)?.into_iter().cloned().collect(),
-            Some(rows) => match path(rows) {
-                Some(path) => {
-                    let set = PromptSet::open(&path)?;
-                    left_out.extend(set.bad_rows.iter().map(|(line, reason)| (format!("line {line}"), reason.clone())));
-                    set.rows(&tasks, limit)?.into_iter().cloned().collect()
-                }
-                None => rows_of(model, rows)?,
-            },
+    pub(crate) fn read(model: &Model, arguments: PromptArguments<'_>) -> Result<Self> {
+        let PromptArguments { rows, observable, tasks, limit, edits, .. } = arguments;
+        let mut unread = Vec::new();
+        let path = rows.as_ref().map(path);
+        let listed: Vec<PromptRow> = match (&rows, &path) {
+            (Some(rows), Some(None)) => rows_of(model, rows)?,
+            (_, Some(Some(path))) => {
+                let set = PromptSet::open(path)?;
+                unread.extend(set.bad_rows.iter().map(|(line, reason)| (format!("line {line}"), reason.clone())));
+                set.rows(&tasks, limit)?.into_iter().cloned().collect()
+            }
+            (None, _) | (_, None) => PromptSet::embedded()?.rows(&tasks, limit)?.into_iter().cloned().collect(),
         };
-        let mut cases = Vec::with_capacity(listed.len());
-        for (i, row) in listed.iter().enumerate() {
-            let name = if rows.as_ref().is_some_and(|rows| path(rows).is_none()) && row.label.is_none() {
-                format!("row {i}")
-            } else {
-                row.name()
-            };
-            let text = observable.as_ref().and_then(|j| j.get().as_text());
-            let case = detached(py, |_| row.case(model, text, None)).and_then(|case| match &observable {
-                Some(j) if text.is_none() => {
-                    let j = j.get().of_prompt(py, model, case.clean.len())?;
-                    let extended = |tokens: &Vec<u32>| j.extend(tokens);
-                    let (clean, corrupted) = (extended(&case.clean), case.corrupted.as_ref().map(extended));
-                    Ok(PromptCase { clean, corrupted, observable: Some(j), ..case })
+        let is_list = matches!(path, Some(None));
+        let name = |i: usize, row: &PromptRow| match is_list && row.label.is_none() {
+            true => format!("row {i}"),
+            false => row.name(),
+        };
+        let rows = listed.into_iter().enumerate().map(|(i, row)| (name(i, &row), row)).collect();
+        Ok(Self { model: model.clone(), rows, unread, observable, edits })
+    }
+
+    /// Returns the number of rows.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Returns the rows, each with everything that it has.
+    pub(crate) fn texts(&self) -> impl ExactSizeIterator<Item = String> + '_ {
+        self.rows.iter().map(|(name, row)| format!("{name} {row:?}"))
+    }
+
+    /// Returns the observable that takes the place of those of the rows, as `case` has it.
+    pub(crate) fn observable(&self, case: &PromptCase) -> String {
+        let title = self.observable.as_ref().map(|j| j.get().title());
+        title.map_or_else(String::new, |title| format!("{title} {:?}", case.observable))
+    }
+
+    /// Returns the prompts of some rows, and the rows that do not fit the model.
+    pub(crate) fn prompts(&self, py: Python<'_>, some: Range<usize>) -> Result<PyPrompts> {
+        let (mut cases, mut rows, mut left_out) = (Vec::with_capacity(some.len()), Vec::new(), Vec::new());
+        for i in some {
+            match self.case(py, i) {
+                Ok(case) => {
+                    cases.push(case);
+                    rows.push(i);
                 }
-                _ => Ok(case),
-            });
-            let case = case.and_then(|case| {
-                let edits = PyEdit::all(&edits, model, case.clean.len())?;
-                Ok(PromptCase { edits, ..case })
-            });
-            match case {
-                Ok(case) => cases.push(PromptCase { name, ..case }),
-                Err(error) => left_out.push((name, error.message(py))),
+                Err(error) => left_out.push((self.rows[i].0.clone(), error.message(py))),
             }
         }
-        match left_out.first() {
-            Some((name, reason)) if strict || cases.is_empty() => Err(value_error(format!("{name}: {reason}"))),
-            _ => Ok(Self { model: model.clone(), cases, left_out }),
+        Ok(PyPrompts { model: self.model.clone(), cases, rows, left_out })
+    }
+
+    /// Returns the first row that fits the model; `None` if there are no rows.
+    ///
+    /// # Errors
+    /// No row fits. The message names the first line.
+    pub(crate) fn first(&self, py: Python<'_>) -> Result<Option<(usize, PromptCase)>> {
+        let mut refused = self.unread.first().cloned();
+        for (i, (name, _)) in self.rows.iter().enumerate() {
+            match self.case(py, i) {
+                Ok(case) => return Ok(Some((i, case))),
+                Err(error) => refused = refused.or_else(|| Some((name.clone(), error.message(py)))),
+            }
         }
+        refused.map_or(Ok(None), |(name, reason)| Err(value_error(format!("{name}: {reason}"))))
+    }
+
+    fn case(&self, py: Python<'_>, i: usize) -> Result<PromptCase> {
+        let ((name, row), model) = (&self.rows[i], &self.model);
+        let text = self.observable.as_ref().and_then(|j| j.get().as_text());
+        let case = detached(py, |_| row.case(model, text, None))?;
+        let case = match &self.observable {
+            Some(j) if text.is_none() => {
+                let j = j.get().of_prompt(py, model, case.clean.len())?;
+                let extended = |tokens: &Vec<u32>| j.extend(tokens);
+                let (clean, corrupted) = (extended(&case.clean), case.corrupted.as_ref().map(extended));
+                PromptCase { clean, corrupted, observable: Some(j), ..case }
+            }
+            _ => case,
+        };
+        let edits = PyEdit::all(&self.edits, model, case.clean.len())?;
+        Ok(PromptCase { edits, name: name.clone(), ..case })
+    }
+}
+
+impl PyPrompts {
+    /// Reads rows, and makes prompts of all that fit the model.
+    pub(crate) fn new(py: Python<'_>, model: &Model, arguments: PromptArguments<'_>) -> Result<Self> {
+        let strict = arguments.strict;
+        let source = RowSource::read(model, arguments)?;
+        let mut prompts = source.prompts(py, 0..source.len())?;
+        prompts.left_out.splice(0..0, source.unread);
+        match prompts.left_out.first() {
+            Some((name, reason)) if strict || prompts.cases.is_empty() => Err(value_error(format!("{name}: {reason}"))),
+            _ => Ok(prompts),
+        }
+    }
+
+    /// Returns the prompts of some rows.
+    pub(crate) fn of_rows(&self, rows: &Range<usize>) -> &[PromptCase] {
+        let before = |row: usize| self.rows.partition_point(|of| *of < row);
+        &self.cases[before(rows.start)..before(rows.end)]
     }
 
     /// Returns these prompts for the analysis `name`, which takes no edits.

@@ -1,14 +1,12 @@
 //! The class `Prompts`: many prompts of a model, and the analyses over all of them at once.
 
-use std::path::PathBuf;
-
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::PyList;
 use resolvent::Labelled;
 use resolvent::field::{
     AttributeOptions, CircuitOptions, EdgeOptions, EdgePredictor, FlowOptions, GreenOptions, LensOptions, Predictor,
-    PredictorOptions, Prompts as Found, ReduceOptions, RegimeOptions, SHARD, Shards, SiteKind, TransferOptions, Work,
+    PredictorOptions, Prompts as Found, ReduceOptions, RegimeOptions, SHARD, SiteKind, TransferOptions,
     attribute_of_prompts, distinct, edges_of_prompts, flow_of_prompts, forward_of_prompts, identities_of_prompts,
     lens_of_prompts, patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
 };
@@ -17,11 +15,11 @@ use resolvent::model::{EditedPrompt, Model, PromptCase, Run, from_end, logits_of
 use crate::analyses;
 use crate::arrays::to_numpy;
 use crate::averaged_operator::PyAveragedOperator;
-use crate::failure::{Failure, Result, value_error};
+use crate::failure::{Failure, Result};
 use crate::lists::{List, Many, Pair, Seed, count, counts};
 use crate::prompt_sources::{self, EachAlong};
 use crate::result::PyResultOf;
-use crate::shards::{EACH, PyShards, Target};
+use crate::shard_target::Target;
 use crate::work::{Bar, Raised, detached};
 
 /// Many prompts of one model, of any lengths, or pairs of prompts. Analyses take all of them at once, in batches that
@@ -33,6 +31,8 @@ use crate::work::{Bar, Raised, detached};
 pub(crate) struct PyPrompts {
     pub(crate) model: Model,
     pub(crate) cases: Vec<PromptCase>,
+    /// The row of each prompt among all that were read, ascending.
+    pub(crate) rows: Vec<usize>,
     pub(crate) left_out: Vec<(String, String)>,
 }
 
@@ -44,14 +44,17 @@ impl PyPrompts {
         mut analysis: impl FnMut(&Model, &[PromptCase], &mut dyn FnMut(u64, u64)) -> resolvent::field::Result<Found> + Send,
     ) -> Result<PyResultOf> {
         if let Some(shard) = Target::take() {
-            let part = &self.cases[shard.prompts()];
+            let part = self.of_rows(&shard.rows());
             detached(py, |_| shard.write(&analysis(&self.model, part, &mut |_, _| {})?))?;
             return PyResultOf::new(py, Labelled::default(), None, None);
         }
         self.analysed(py, |progress| {
             let (all, mut before, mut results) = (self.cases.len() as u64, 0, Found::default());
             // The parts are those of shards, so that shards have the same batches.
-            for part in self.cases.chunks(SHARD) {
+            let mut first = 0;
+            for rows in self.rows.chunk_by(|a, b| a / SHARD == b / SHARD) {
+                let part = &self.cases[first..first + rows.len()];
+                first += rows.len();
                 results.append(analysis(&self.model, part, &mut |done, _| progress(before + done, all))?);
                 before += part.len() as u64;
             }
@@ -108,26 +111,6 @@ impl PyPrompts {
     fn __repr__(&self) -> String {
         let (count, left_out) = (self.cases.len(), self.left_out.len());
         format!("<resolvent.Prompts: {count} prompts of {}, {left_out} rows left out>", self.model.name())
-    }
-
-    /// Shards of an analysis in a folder; `description` identifies its options.
-    fn _shards(
-        slf: &Bound<'_, Self>,
-        folder: PathBuf,
-        analysis: String,
-        options: Py<PyDict>,
-        description: String,
-        size: i64,
-    ) -> Result<PyShards> {
-        let this = slf.get();
-        if !EACH.contains(&&*analysis) {
-            return Err(value_error(format!("no shards of `{analysis}`; expected one of {}", EACH.join(", "))));
-        }
-        let about = [("analysis".to_owned(), analysis.clone()), ("options".to_owned(), description)];
-        let texts = this.cases.iter().map(|case| format!("{case:?}"));
-        let work = Work::new(&this.model, about.into(), texts, (count("shard_size", size)?, None))?;
-        let shards = Shards::create(&folder, &work)?;
-        Ok(PyShards { prompts: slf.clone().into_any().unbind(), analysis, options, shards })
     }
 
     /// Logits [P, V] at one position of each clean prompt; -1 is its last.
@@ -193,7 +176,6 @@ impl PyPrompts {
     /// `prompt`.
     fn identities(&self, py: Python<'_>) -> Result<PyResultOf> {
         self.each(py, identities_of_prompts)
-        nodes: i64,
     }
 
     /// Responses to a source at `at` = (level, position) of each prompt, counted from the end if negative; arrays as
@@ -211,6 +193,7 @@ impl PyPrompts {
         unit: bool,
         geometry: bool,
         directions: i64,
+        nodes: i64,
     ) -> Result<PyResultOf> {
         let (directions, nodes) = ((count("directions", directions)?, 0), count("nodes", nodes)?);
         let options = GreenOptions { geometry, directions, nodes };

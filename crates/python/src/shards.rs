@@ -1,61 +1,69 @@
 //! Shards of an analysis of many prompts, for `resolvent.distribute`, which has the processes.
 
-use std::cell::Cell;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use resolvent::field::{Prompts, Shards};
+use resolvent::field::{Shards, Work};
 
+use crate::classes::PyModel;
 use crate::failure::{Result, value_error};
-use crate::lists::count;
+use crate::lists::{Many, count, counts};
+use crate::observable::PyObservable;
+use crate::prompt_rows::{PromptArguments, RowSource};
+use crate::prompts::PyPrompts;
+use crate::shard_target::Target;
 use crate::work::detached;
 
 /// Analyses of `Prompts` that have a result for each prompt.
 pub(crate) const EACH: [&str; 11] =
     ["run", "sensitivity", "patch", "transfer", "flow", "edges", "attribute", "lens", "green", "regime", "invert"];
 
-/// A shard that the next analysis of this thread computes, in place of the result of all prompts.
-pub(crate) struct Target {
-    shards: Shards,
-    shard: usize,
-}
-
-thread_local! {
-    static TARGET: Cell<Option<Target>> = const { Cell::new(None) };
-}
-
-impl Target {
-    /// Takes the shard that this thread is to compute.
-    pub(crate) fn take() -> Option<Self> {
-        TARGET.take()
-    }
-
-    /// Returns the prompts of the shard.
-    pub(crate) fn prompts(&self) -> Range<usize> {
-        self.shards.work().rows(self.shard)
-    }
-
-    /// Writes the shard.
-    pub(crate) fn write(&self, results: &Prompts) -> resolvent::field::Result<()> {
-        self.shards.write(self.shard, results, 0)
-    }
-}
-
 /// The shards of an analysis, in a folder.
 #[pyclass(frozen, name = "_Shards", module = "resolvent._native")]
 pub(crate) struct PyShards {
-    pub(crate) prompts: Py<PyAny>,
-    pub(crate) analysis: String,
-    pub(crate) options: Py<PyDict>,
-    pub(crate) shards: Shards,
+    source: RowSource,
+    /// All prompts, for an analysis that compares each with others.
+    everything: OnceLock<Py<PyPrompts>>,
+    /// Rows that the tokenizer has read.
+    tokenized: AtomicUsize,
+    analysis: String,
+    options: Py<PyDict>,
+    shards: Shards,
+}
+
+impl PyShards {
+    /// Returns the prompts with which a shard is computed: those of its rows or, where the analysis draws controls from
+    /// the others, all.
+    fn prompts(&self, py: Python<'_>, shard: usize) -> Result<Py<PyPrompts>> {
+        let made = |rows: Range<usize>| -> Result<Py<PyPrompts>> {
+            self.tokenized.fetch_add(rows.len(), Ordering::Relaxed);
+            Ok(Py::new(py, self.source.prompts(py, rows)?)?)
+        };
+        if self.analysis != "edges" {
+            return made(self.shards.work().rows(shard));
+        }
+        if let Some(all) = self.everything.get() {
+            return Ok(all.clone_ref(py));
+        }
+        let all = made(0..self.source.len())?;
+        Ok(self.everything.get_or_init(|| all).clone_ref(py))
+    }
 }
 
 #[pymethods]
 impl PyShards {
     fn __len__(&self) -> usize {
         self.shards.work().shards()
+    }
+
+    /// How many rows the tokenizer has read in this process.
+    #[getter]
+    fn tokenized(&self) -> usize {
+        self.tokenized.load(Ordering::Relaxed)
     }
 
     /// Computes a shard, unless it is there. Returns whether it was computed.
@@ -67,12 +75,45 @@ impl PyShards {
         if detached(py, |_| self.shards.is_complete(shard))? {
             return Ok(false);
         }
-        TARGET.set(Some(Target { shards: self.shards.clone(), shard }));
-        let done = self.prompts.bind(py).call_method(&*self.analysis, (), Some(self.options.bind(py)));
-        TARGET.set(None);
+        let prompts = self.prompts(py, shard)?;
+        Target::set(&self.shards, shard);
+        let done = prompts.bind(py).call_method(&*self.analysis, (), Some(self.options.bind(py)));
+        drop(Target::take());
         done?;
         Ok(true)
     }
+}
+
+/// Opens the shards of an analysis in a folder. `read` and `chosen` are a model and the arguments of its `prompts`;
+/// `described` are the options of the analysis, and a text that identifies them.
+///
+/// A worker reads all rows, since their hash tells work from other work, and runs the tokenizer on the first row that
+/// fits and on those of its shards.
+#[pyfunction]
+pub(crate) fn _shards(
+    py: Python<'_>,
+    read: (PyRef<'_, PyModel>, Option<Bound<'_, PyAny>>),
+    chosen: (Option<Py<PyObservable>>, Many<String>, Option<i64>),
+    folder: PathBuf,
+    analysis: String,
+    described: (Py<PyDict>, String),
+    size: i64,
+) -> Result<PyShards> {
+    let ((model, rows), (observable, tasks, limit), (options, description)) = (read, chosen, described);
+    if !EACH.contains(&&*analysis) {
+        return Err(value_error(format!("no shards of `{analysis}`; expected one of {}", EACH.join(", "))));
+    }
+    let (tasks, limit) = (tasks.0, counts("limit", limit)?);
+    let arguments = PromptArguments { rows, observable, tasks, limit, strict: false, edits: Vec::new() };
+    let source = RowSource::read(&model.model, arguments)?;
+    let first = source.first(py)?;
+    let observable = first.as_ref().map_or_else(String::new, |(_, case)| source.observable(case));
+    let about = [("analysis", analysis.clone()), ("options", description), ("observable", observable)];
+    let about = about.map(|(key, value)| (key.to_owned(), value)).into_iter().filter(|(_, value)| !value.is_empty());
+    let work = Work::new(&model.model, about.collect(), source.texts(), (count("shard_size", size)?, None))?;
+    let tokenized = first.map_or(0, |(row, _)| row + 1).into();
+    let shards = Shards::create(&folder, &work)?;
+    Ok(PyShards { source, everything: OnceLock::new(), tokenized, analysis, options, shards })
 }
 
 /// Returns the numbers of the shards of a folder that are missing, and the number of all.

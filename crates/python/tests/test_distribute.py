@@ -90,6 +90,38 @@ def test_what_is_there_is_not_computed_again(tmp_path):
     assert work(out).compute(range(6)) == 0
 
 
+def test_a_worker_tokenizes_only_its_rows(tmp_path):
+    lines = ['{"clean": [%d, 3, 21, 9], "corrupted": [%d, 3, 8, 9], "target": "#11"}' % (n, n) for n in range(4, 12)]
+    lines[0] = '{"clean": [1, 2], "corrupted": [1, 2, 3], "target": "#11"}'
+    lines[3] = "no row"
+    lines[5] = '{"clean": [1, 2, 999999], "target": "#11"}'
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("\n".join(lines) + "\n")
+
+    def made(name, shard_size=2, **more):
+        return Work("sensitivity", file, tmp_path / name, model="random", device="host", shard_size=shard_size, **more)
+
+    opened = made("one")._open()
+    # Seven rows are left; the first does not fit, so the second is read to find one that does.
+    assert len(opened) == 4 and opened.tokenized == 2
+    assert opened.compute(2) and opened.tokenized == 4
+    assert not opened.compute(2) and opened.tokenized == 4
+    for shard in [3, 0, 1]:
+        assert opened.compute(shard)
+    open_results(tmp_path / "one").merge(tmp_path / "one.safetensors")
+    model = Model.from_pretrained("random", device="host")
+    prompts = model.prompts(file)
+    assert [name for name, _ in prompts.left_out] == ["line 4", "line 1", "line 6"]
+    prompts.sensitivity().save(tmp_path / "alone.safetensors")
+    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "alone.safetensors").read_bytes()
+    # Controls are drawn from all prompts.
+    pairs = work(tmp_path / "edges", "edges", options={"controls": 2})._open()
+    assert pairs.compute(0) and pairs.tokenized == 1 + len(PAIRS)
+    file.write_text("no row\n" + lines[0] + "\n")
+    with pytest.raises(ValueError, match="line 1: "):
+        made("none")._open()
+
+
 def test_other_work_is_refused(tmp_path):
     out = tmp_path / "shards"
     work(out).compute([0])

@@ -16,7 +16,7 @@ import pickle
 import time
 
 from ._mapped import MappedResult, MappedShards, open_results
-from ._native import Model, _merge, _missing
+from ._native import Model, _merge, _missing, _shards
 
 __all__ = ["MappedResult", "MappedShards", "Work", "distribute", "open_results"]
 
@@ -89,9 +89,10 @@ class Work:
         if _opened.get("key") != key:
             _opened.clear()
             model = Model.from_pretrained(self._model, self._its_device(), progress=False, **self._opened)
-            prompts = model.prompts(self._rows, **self._prompts)
-            arguments = self._out, self._analysis, self._options, self._description, self._size
-            _opened.update(key=key, shards=prompts._shards(*arguments))
+            chosen = self._prompts["observable"], self._prompts["tasks"], self._prompts["limit"]
+            described = self._options, self._description
+            shards = _shards((model, self._rows), chosen, self._out, self._analysis, described, self._size)
+            _opened.update(key=key, shards=shards)
         return _opened["shards"]
 
     def _its_device(self):
