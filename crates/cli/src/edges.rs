@@ -114,7 +114,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
 fn writers(result: &Labelled, run: &Run, place: Place, count: usize) -> String {
     let of = |name: &str| result.array(name).map_or(&[][..], |array| &array.data);
     let (first_order, exact, norm, whole) = (of("first_order"), of("exact"), of("norm"), of("whole"));
-    let names: Vec<&str> = result.metadata.get("writers").map_or_else(Vec::new, |names| names.split(',').collect());
+    let names = result.list("writers").unwrap_or_default();
     let mut order: Vec<usize> = (0..exact.len()).collect();
     order.sort_by(|&a, &b| exact[b].abs().total_cmp(&exact[a].abs()));
     let (level, token) = place;

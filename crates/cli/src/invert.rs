@@ -221,9 +221,9 @@ fn table(run: &Run, args: &Args, result: &Labelled) -> String {
         let _infallible = writeln!(text, "{name:<16} {energy:>12.5}  {predicted:<28} {achieved}");
     };
     line("found", of("energy")[0], of("predicted"), of("achieved"));
-    let names = result.metadata.get("baselines").map_or("", String::as_str).split(',');
+    let names = result.list("baselines").unwrap_or_default();
     let m = of("target").len();
-    for (b, name) in names.enumerate() {
+    for (b, name) in names.into_iter().enumerate() {
         let row = b * m..(b + 1) * m;
         let (predicted, achieved) = (&of("baseline_predicted")[row.clone()], &of("baseline_achieved")[row]);
         line(name, of("baseline_energy")[b], predicted, achieved);

@@ -114,9 +114,8 @@ impl Output<'_> {
     /// Returns the figures of a result as one drawing.
     fn plot(&self, result: &Labelled) -> Result<Figure, Failure> {
         let named = self.observable.as_ref().map(|text| result.clone().note("observable_text", text));
-        let ids = || result.metadata.get("tokens").into_iter().flat_map(|ids| ids.split(','));
         let labels = match self.labels.is_empty() {
-            true => ids().map(|id| format!("#{id}")).collect(),
+            true => result.list("tokens").unwrap_or_default().into_iter().map(|id| format!("#{id}")).collect(),
             false => self.labels.clone(),
         };
         let mut figures = figures(named.as_ref().unwrap_or(result), &labels);

@@ -160,6 +160,11 @@ impl Labelled {
         self.metadata.get(key)?.parse().ok()
     }
 
+    /// Returns an entry of the metadata as a list, if the result has it. The entries of lists have commas between them.
+    pub fn list(&self, key: &str) -> Option<Vec<&str>> {
+        Some(self.metadata.get(key)?.split(',').collect())
+    }
+
     /// Returns all metadata as strings: provenance, the axes of each array, and the checks with their figures.
     pub(crate) fn strings(&self) -> BTreeMap<String, String> {
         let axes = self.arrays.iter().map(|a| {

@@ -55,10 +55,7 @@ impl PyResultOf {
         let labels = match (run, stored) {
             (Some(run), _) => labels(run),
             (None, Some(words)) => py.import("json")?.call_method1("loads", (words,))?.extract()?,
-            (None, None) => {
-                let ids = about.metadata.get("tokens").into_iter().flat_map(|ids| ids.split(','));
-                ids.map(|id| format!("#{id}")).collect()
-            }
+            (None, None) => about.list("tokens").unwrap_or_default().into_iter().map(|id| format!("#{id}")).collect(),
         };
         Ok(Self { about, arrays, labels })
     }

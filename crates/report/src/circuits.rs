@@ -32,9 +32,9 @@ pub(crate) struct Edges<'a> {
 impl<'a> Edges<'a> {
     /// Reads the edges of a result; `None` if it has none.
     pub(crate) fn of(result: &'a Labelled) -> Option<Self> {
-        let names = |key: &str| Some(result.metadata.get(key)?.split(',').collect());
         let weights = ["exact", "first_order", "score"].into_iter().find_map(|name| result.array(name))?;
-        Some(Self { writers: names("writers")?, readers: names("readers")?, ends: result.array("edges")?, weights })
+        let (writers, readers) = (result.list("writers")?, result.list("readers")?);
+        Some(Self { writers, readers, ends: result.array("edges")?, weights })
     }
 
     /// Returns the names of the writer and the reader of an edge.
@@ -197,7 +197,7 @@ pub fn strongest_edges(title: &str, result: &Labelled, count: usize) -> Option<T
 /// Returns a table of the `count` writers with the largest direct contributions, summed over tokens, and of the parts
 /// beside them; `None` if the result has none.
 pub fn strongest_writers(title: &str, result: &Labelled, count: usize) -> Option<Table> {
-    let names: Vec<&str> = result.metadata.get("writers")?.split(',').collect();
+    let names = result.list("writers")?;
     let sums = |name: &str| -> Option<Vec<f32>> {
         let array = result.array(name)?;
         let tokens = array.axes.last()?.1.max(1);

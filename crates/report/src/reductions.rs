@@ -34,8 +34,7 @@ pub(crate) struct Errors<'a> {
 impl<'a> Errors<'a> {
     /// Reads the errors of a result; `None` if it has none.
     pub(crate) fn of(result: &'a Labelled) -> Option<Self> {
-        let methods = result.metadata.get("methods")?.split(',').collect();
-        Some(Self { ranks: &result.array("ranks")?.data, methods, result })
+        Some(Self { ranks: &result.array("ranks")?.data, methods: result.list("methods")?, result })
     }
 
     /// Returns the methods with their titles.

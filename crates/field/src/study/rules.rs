@@ -49,7 +49,7 @@ fn all(results: &Results<'_>, name: &str) -> Vec<f64> {
 
 /// Returns a comma-separated list of the first result's metadata.
 fn list<'a>(results: &Results<'a>, key: &str) -> Vec<&'a str> {
-    results.first().and_then(|(_, r)| r.metadata.get(key)).map_or_else(Vec::new, |text| text.split(',').collect())
+    results.first().and_then(|(_, result)| result.list(key)).unwrap_or_default()
 }
 
 /// Returns the median of the finite values.
@@ -182,7 +182,7 @@ fn reduced(results: &Results<'_>) -> Statement {
     let cells = [(BY_ROLE, "balanced"), (BY_ROLE, "pod"), (BY_ROLE, "random"), (BY_ROLE, "shuffled"), (0, "balanced")];
     let prompts = samples(results, |result| {
         let ranks = result.array("ranks").map_or(&[][..], |ranks| &ranks.data);
-        let methods: Vec<&str> = result.metadata.get("methods").map_or_else(Vec::new, |m| m.split(',').collect());
+        let methods = result.list("methods").unwrap_or_default();
         let rank = compared_rank(ranks);
         let cell = |(basis, method): (usize, &str)| {
             let method = methods.iter().position(|m| *m == method)?;

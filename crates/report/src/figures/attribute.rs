@@ -12,10 +12,9 @@ const PATTERNS: usize = 12;
 const NARROW: f64 = 440.0;
 
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
-    let (Some(direct), Some(names)) = (result.array("direct"), result.metadata.get("writers")) else {
+    let (Some(direct), Some(names)) = (result.array("direct"), result.list("writers")) else {
         return Vec::new();
     };
-    let names: Vec<&str> = names.split(',').collect();
     let tokens = direct.axes.last().map_or(1, |axis| axis.1.max(1));
     let sums: Vec<f32> = direct.data.chunks(tokens).map(|row| row.iter().filter(|x| x.is_finite()).sum()).collect();
     let value = number(result, "value").map_or_else(String::new, |value| format!(" = {value:.4}"));

@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use super::read::{fact, observable};
+use super::read::observable;
 use crate::{Axis, Bars, Category, Estimate, Figure, Heatmap, Map};
 
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
@@ -39,7 +39,8 @@ fn energies(result: &Labelled) -> Bars {
         estimates: vec![Some(Estimate::new(energy.into()))],
     };
     let found = of("energy").iter().map(|&e| ("found", e));
-    let baselines = fact(result, "baselines").split(',').zip(of("baseline_energy").iter().copied());
+    let names = result.list("baselines").unwrap_or_default();
+    let baselines = names.into_iter().zip(of("baseline_energy").iter().copied());
     bars.categories = found.chain(baselines).map(row).collect();
     bars
 }
@@ -57,7 +58,7 @@ fn changes(result: &Labelled) -> Option<Bars> {
     };
     bars.categories.push(row("found", *of("predicted").first()?, *of("achieved").first()?));
     let each = of("baseline_predicted").chunks(goals).zip(of("baseline_achieved").chunks(goals));
-    for (name, (predicted, achieved)) in fact(result, "baselines").split(',').zip(each) {
+    for (name, (predicted, achieved)) in result.list("baselines").unwrap_or_default().into_iter().zip(each) {
         bars.categories.push(row(name, predicted[0], achieved[0]));
     }
     Some(bars)

@@ -13,10 +13,7 @@ const PANELS: [Measure; 2] =
 
 /// Returns the panels and the table of costs, if predictors were requested.
 pub(super) fn figures(result: &Labelled, kinds: &[SiteKind]) -> Vec<Figure> {
-    if fact(result, "predictors").is_empty() {
-        return Vec::new();
-    }
-    let predictors: Vec<&str> = fact(result, "predictors").split(',').collect();
+    let Some(predictors) = result.list("predictors") else { return Vec::new() };
     let panels = PANELS.iter().map(|measure| panel(result, (kinds, &predictors), *measure).into());
     panels.chain([costs(result, (kinds, &predictors)).into()]).collect()
 }

@@ -2,18 +2,17 @@
 
 use resolvent_field::Labelled;
 
-use super::read::fact;
 use crate::{Axis, Bars, Category, Estimate, Figure, Point, Scatter};
 
 pub(super) fn figures(result: &Labelled, _: &[String]) -> Vec<Figure> {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
-    let predictors: Vec<&str> = fact(result, "predictors").split(',').collect();
+    let [predictors, quantities] = ["predictors", "quantities"].map(|key| result.list(key).unwrap_or_default());
     let mut bars = Bars::new("Held-out correlation with the large model", Axis::linear("Pearson correlation"));
     bars.subtitle = "95 % intervals over prompts".to_owned();
     bars.dots = true;
     bars.groups = predictors.iter().map(|p| p.replace('_', " ")).collect();
     let [values, low, high] = ["correlation", "correlation_low", "correlation_high"].map(of);
-    for (q, quantity) in fact(result, "quantities").split(',').enumerate() {
+    for (q, quantity) in quantities.into_iter().enumerate() {
         let estimate = |p: usize| {
             let i = q * predictors.len() + p;
             let [value, low, high] = [values.get(i)?, low.get(i)?, high.get(i)?].map(|x| f64::from(*x));

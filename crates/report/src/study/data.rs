@@ -32,7 +32,7 @@ pub(super) fn array(result: &Labelled, name: &str) -> Vec<f64> {
 
 /// Returns a comma-separated list from the metadata; empty if it is missing.
 pub(super) fn list(result: &Labelled, key: &str) -> Vec<String> {
-    result.metadata.get(key).map_or_else(Vec::new, |text| text.split(',').map(str::to_owned).collect())
+    result.list(key).unwrap_or_default().into_iter().map(str::to_owned).collect()
 }
 
 /// Returns the texts of the tokens of a result's example.
