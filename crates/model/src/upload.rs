@@ -229,8 +229,8 @@ fn wrote(device: &Device, unsubmitted: &mut usize, bytes: usize) -> Result<()> {
     Ok(())
 }
 
-/// Writes the outputs of a part to the columns of a matrix with rows of `n` elements, from column `first` on. `rows` and
-/// `stage` are memory.
+/// Writes the outputs of a part to the columns of a matrix with rows of `n` elements, from column `first` on. `rows`
+/// and `stage` are memory.
 fn place<T: Format>(
     source: &dyn WeightSource,
     part: &Part,
