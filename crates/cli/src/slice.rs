@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use resolvent::engine::Steps;
 use resolvent::field::{
-    Basis, BasisContext, PlacePairs, Reading, RsvdOptions, Slice, Spectrum, distinct, slice_all, spectrum,
+    Basis, BasisContext, PlacePairs, Reading, RsvdOptions, Slice, Sliced, Spectrum, distinct, slice_all, spectrum,
 };
 use resolvent::model::{Linearization, Mode, Model, Observable, Run, from_end};
 use resolvent::{Labelled, Place};
@@ -240,14 +240,7 @@ impl Args {
         let mut show = |done, all| steps.show(done, all);
         let Some(path) = output.stream() else {
             let sliced = slice.compute(&mut show)?;
-            return output.finish(&sliced.result, || {
-                format!(
-                    "{}{}{}",
-                    self.title(&slice, &sliced.strongest, run),
-                    secants(&sliced.result),
-                    checks(&sliced.result)
-                )
-            });
+            return output.finish(&sliced.result, || self.text(&slice, &sliced, run));
         };
         if output.wants_arrays() {
             slice.fits_in_memory()?;
@@ -256,14 +249,13 @@ impl Args {
         if sliced.resumed > 0 {
             say(format_args!("resumed an interrupted run: {} parts were complete", sliced.resumed));
         }
-        output.finish_streamed(path, &sliced.result, || {
-            format!(
-                "{}{}{}",
-                self.title(&slice, &sliced.strongest, run),
-                secants(&sliced.result),
-                checks(&sliced.result)
-            )
-        })
+        output.finish_streamed(path, &sliced.result, || self.text(&slice, &sliced, run))
+    }
+
+    /// Formats a slice: what was computed, the errors of secants, and the checks.
+    fn text(&self, slice: &Slice<'_>, sliced: &Sliced, run: &Run) -> String {
+        let title = self.title(slice, &sliced.strongest, run);
+        format!("{title}{}{}", secants(&sliced.result), checks(&sliced.result))
     }
 
     /// Returns the slice, of the secant operator with --nodes.

@@ -14,39 +14,28 @@ use crate::source::WeightSource;
 /// Elements that are read and converted at a time: few enough to stay in a processor's cache.
 pub(crate) const STAGE: usize = 1 << 19;
 
+/// Rows of a stored tensor.
+pub(crate) struct Stored<'a> {
+    pub(crate) source: &'a dyn WeightSource,
+    pub(crate) name: &'a str,
+    pub(crate) rows: Range<usize>,
+}
+
 /// A number format in which weights are uploaded.
 pub(crate) trait Format: Pod + Default + Send + Sync {
-    /// Reads rows of the tensor `name` into `to`, which has exactly their elements. `stage` is memory for f32 elements.
-    fn read(
-        source: &dyn WeightSource,
-        name: &str,
-        rows: Range<usize>,
-        to: &mut [Self],
-        stage: &mut Vec<f32>,
-    ) -> Result<Rounding>;
+    /// Reads rows into `to`, which has exactly their elements. `stage` is memory for f32 elements.
+    fn read(from: Stored<'_>, to: &mut [Self], stage: &mut Vec<f32>) -> Result<Rounding>;
 }
 
 impl Format for f32 {
-    fn read(
-        source: &dyn WeightSource,
-        name: &str,
-        rows: Range<usize>,
-        to: &mut [Self],
-        _: &mut Vec<f32>,
-    ) -> Result<Rounding> {
+    fn read(Stored { source, name, rows }: Stored<'_>, to: &mut [Self], _: &mut Vec<f32>) -> Result<Rounding> {
         source.read(name, rows, to)?;
         Ok(Rounding::default())
     }
 }
 
 impl Format for f16 {
-    fn read(
-        source: &dyn WeightSource,
-        name: &str,
-        rows: Range<usize>,
-        to: &mut [Self],
-        stage: &mut Vec<f32>,
-    ) -> Result<Rounding> {
+    fn read(Stored { source, name, rows }: Stored<'_>, to: &mut [Self], stage: &mut Vec<f32>) -> Result<Rounding> {
         let mut sums = Rounding::default();
         let width = (to.len() / rows.len().max(1)).max(1);
         let together = (STAGE / width).max(1);

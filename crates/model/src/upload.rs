@@ -11,7 +11,7 @@ use resolvent_ops::matmul::Matmul;
 
 use crate::arch::{Orientation, Part};
 use crate::error::Result;
-use crate::formats::{Format, Rounding, STAGE};
+use crate::formats::{Format, Rounding, STAGE, Stored};
 use crate::source::WeightSource;
 use crate::transposed::transpose;
 
@@ -83,7 +83,8 @@ impl<'a> Upload<'a> {
     /// Writes rows of the tensor `name` to `tensor`.
     fn rows<T: Format>(&mut self, tensor: &Tensor, name: &str, rows: Range<usize>) -> Result<()> {
         let (device, source, Memory { stage, rows: memory, .. }) = (self.device, self.source, &mut self.memory);
-        let read = |words: &mut [f32]| T::read(source, name, rows.clone(), bytemuck::cast_slice_mut(words), stage);
+        let stored = |rows| Stored { source, name, rows };
+        let read = |words: &mut [f32]| T::read(stored(rows.clone()), bytemuck::cast_slice_mut(words), stage);
         if let Some(read) = device.in_place(tensor, read)? {
             self.rounding.add(read?);
             return Ok(());
@@ -93,7 +94,7 @@ impl<'a> Upload<'a> {
         for first in rows.clone().step_by(together) {
             let part = first..(first + together).min(rows.end);
             let elements = elements::<T>(memory, part.len() * width);
-            self.rounding.add(T::read(source, name, part, elements, stage)?);
+            self.rounding.add(T::read(stored(part), elements, stage)?);
             let before = (first - rows.start) * width * size_of::<T>();
             device.write(tensor, before / 4, bytemuck::cast_slice(elements))?;
             wrote(device, &mut self.unsubmitted, size_of_val(elements))?;
@@ -250,7 +251,7 @@ fn place<T: Format>(
     for from in (0..height).step_by(together) {
         let read = from..(from + together).min(height);
         let stored = elements::<T>(rows, read.len() * width);
-        sums.add(T::read(source, &name, read, stored, stage)?);
+        sums.add(T::read(Stored { source, name: &name, rows: read }, stored, stage)?);
         match part.orientation {
             Orientation::InOut => {
                 for (row, stored) in matrix.chunks_mut(n).skip(from).zip(stored.chunks(width)) {

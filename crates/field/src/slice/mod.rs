@@ -301,9 +301,8 @@ fn finished(
     let strongest = strongest::strongest(slices, stores)?;
     let mut sliced = Vec::with_capacity(slices.len());
     for (n, ((mut result, check), strongest)) in results.into_iter().zip(checks).zip(strongest).enumerate() {
-        let (slice, mut check) = (slices[n], check);
-        if let Some(secants) = &slice.secants {
-            check = slice.other_secants(secants, &mut *stores[n])?;
+        let slice = slices[n];
+        if slice.secants.is_some() {
             for (i, name) in secants::ARRAYS.into_iter().enumerate().skip(1) {
                 let values = stores[n].read(SECANTS + i, 0..slice.pairs().len())?;
                 result = result.note(&format!("median.{name}"), secants::median_text(&values));

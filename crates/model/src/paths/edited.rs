@@ -12,6 +12,7 @@ use crate::batch::{Batch, PassDirection, ScheduledChange, ScheduledEdit, Sequenc
 use crate::edit::{Change, Edit};
 use crate::error::Result;
 use crate::program::ValueId;
+use crate::read::dot;
 use crate::run::{Run, scheduled};
 use crate::site::Site;
 use crate::taken::resolved;
@@ -42,11 +43,9 @@ impl Linear {
         match self {
             Self::Scale(amount) => row.iter_mut().for_each(|x| *x *= amount),
             Self::Project(s) => {
-                let product =
-                    |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
-                let square = product(s, s);
+                let square = dot(s, s);
                 if square > 0.0 {
-                    let share = product(row, s) / square;
+                    let share = dot(row, s) / square;
                     row.iter_mut().zip(s).for_each(|(x, s)| *x = (f64::from(*x) - share * f64::from(*s)) as f32);
                 }
             }
