@@ -1,14 +1,19 @@
 //! f16 weights, widened to f32 in registers.
 //!
+//! AVX-512 widens a vector in one instruction. Elsewhere, words of two elements are widened by a few operations.
+//!
 //! A 32-bit word contains two neighbouring elements, so a vector of words gives a vector of even elements and a vector
 //! of odd elements. Widened rows stay in that order: in each stretch of two vectors, evens come before odds. The order
 //! does not matter to sums over the elements, nor to separate sums for each of them. [`deinterleave`] and
 //! [`interleave`] convert to this order and back. Elements that fill no such stretch stay in the usual order.
 
+use std::any::Any;
+
 use half::f16;
 use pulp::Simd;
 
 use super::fetch::fetch;
+use super::rows::Packed;
 use super::weights::Elements;
 
 impl<'a> Elements<'a> {
@@ -28,13 +33,24 @@ impl<'a> Elements<'a> {
         }
     }
 
-    pub(super) fn is_f16(self) -> bool {
-        matches!(self, Self::F16(_))
+    /// Returns the elements if they are f16 and the processor widens them in the order of memory.
+    #[inline(always)]
+    pub(super) fn packed<S: Simd>(self, simd: S) -> Option<Packed<'a>> {
+        match self {
+            Self::F32(_) => None,
+            Self::F16(elements) => Converter::of(simd).map(|converter| Packed { elements, converter }),
+        }
     }
 
-    /// Allocates room for `count` widened elements; f32 elements need none.
-    pub(super) fn room(self, count: usize) -> Vec<f32> {
-        if self.is_f16() { vec![0.0; count] } else { Vec::new() }
+    /// Returns whether [`Self::rows`] changes the order of the elements.
+    #[inline(always)]
+    pub(super) fn is_reordered<S: Simd>(self, simd: S) -> bool {
+        matches!(self, Self::F16(_)) && Converter::of(simd).is_none()
+    }
+
+    /// Allocates room for `count` elements that [`Self::rows`] widens.
+    pub(super) fn room<S: Simd>(self, simd: S, count: usize) -> Vec<f32> {
+        if self.is_reordered(simd) { vec![0.0; count] } else { Vec::new() }
     }
 
     /// Returns `width` elements of each of `rows` rows that lie `stride` apart, and the stride of the returned rows.
@@ -59,6 +75,36 @@ impl<'a> Elements<'a> {
                 (wide, width)
             }
         }
+    }
+}
+
+/// Instructions that widen f16 elements in the order of memory: those of AVX-512.
+#[derive(Clone, Copy)]
+pub(super) struct Converter {
+    #[cfg(target_arch = "x86_64")]
+    simd: pulp::x86::V4,
+    #[cfg(not(target_arch = "x86_64"))]
+    simd: std::convert::Infallible,
+}
+
+impl Converter {
+    /// Returns the instructions, if `simd` has them. The compiler knows the answer.
+    #[inline(always)]
+    fn of<S: Simd>(simd: S) -> Option<Self> {
+        (&simd as &dyn Any).downcast_ref().map(|&simd| Self { simd })
+    }
+
+    /// Widens the first elements to a vector of the instructions.
+    #[inline(always)]
+    pub(super) fn widen<S: Simd>(self, packed: &[f16]) -> S::f32s {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let words: [f16; 16] = packed[..16].try_into().expect("16 elements");
+            let widened = self.simd.avx512f._mm512_cvtph_ps(pulp::cast(words));
+            bytemuck::cast::<pulp::f32x16, S::f32s>(pulp::cast(widened))
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        match (self.simd, packed) {}
     }
 }
 

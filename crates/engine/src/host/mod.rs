@@ -5,7 +5,10 @@ mod f16_weights;
 mod fetch;
 mod gemm;
 mod lines;
+mod rows;
 mod skinny;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 mod weights;
 
 use std::sync::Mutex;
