@@ -32,18 +32,26 @@ def measure(report: Report) -> None:
     torch.set_num_threads(report.threads)
     end = "<|endoftext|>"
     nothing = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({end: 0}, end)), eos_token=end)
-    model = TransformerBridge.boot_transformers("gpt2", hf_model=load(weights()).requires_grad_(True), tokenizer=nothing, device="cpu")
+    model = TransformerBridge.boot_transformers(
+        "gpt2", hf_model=load(weights()).requires_grad_(True), tokenizer=nothing, device="cpu"
+    )
     model.eval()
     clean, corrupted = (torch.from_numpy(prompt(seed))[None] for seed in (1, 2))
     config = EdgeAttributionConfig(granularity="edge")
-    report.time("all edges, first order", "attribution_patch", lambda: attribution_patch(model, clean, corrupted, difference, config=config))
+    report.time(
+        "all edges, first order",
+        "attribution_patch",
+        lambda: attribution_patch(model, clean, corrupted, difference, config=config),
+    )
     with torch.inference_mode():
         caches = [model.run_with_cache(tokens)[1] for tokens in (clean, corrupted)]
         count = (LAYERS - 1 - SOURCE[0]) * model.cfg.n_heads
         report.time(
             f"{count} exact edges",
             "get_act_patch_direct_path",
-            lambda: patching.get_act_patch_direct_path(model, corrupted, *caches, difference, *SOURCE, "q", verbose=False),
+            lambda: patching.get_act_patch_direct_path(
+                model, corrupted, *caches, difference, *SOURCE, "q", verbose=False
+            ),
         )
 
 

@@ -2,8 +2,9 @@
 
     python benches/peers/opening.py --engine target/release/resolvent --folder FOLDER
 
-Writes models with random weights into FOLDER, unless they are there: GPT-2 medium's shape in f32 and f16, Llama-3.2-1B's in
-bf16. Each opens and runs four tokens in a process of its own. Hugging Face's time begins after its imports.
+Writes models with random weights into FOLDER, unless they are there: GPT-2 medium's shape in f32 and f16, and
+Llama-3.2-1B's in bf16. Each opens and runs four tokens in a process of its own. Hugging Face's time begins after its
+imports.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ def ours(engine: Path, model: Path, options: list[str], threads: int) -> tuple[f
     """Seconds and megabytes of a whole process of this engine."""
     command = [str(engine), "run", "--model", str(model), "--tokens", "1,2,3,4", "--last", "--device", "host", *options]
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "RAYON_NUM_THREADS": str(threads)})
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, env={**os.environ, "RAYON_NUM_THREADS": str(threads)}
+    )
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise SystemExit(f"failed: {' '.join(command)}")

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Logits of the last token of 32 prompts of different lengths: this package in one call, and TransformerLens' padded batch.
+"""Logits of the last token of 32 prompts of different lengths, by this package and by TransformerLens.
 
-Both run atlas-small on the CPU, in one process after each other, with the same number of threads. The environment needs
-`requirements.txt` and this project's wheel (`cargo xtask wheel`).
+This package takes the prompts in one call, TransformerLens as a padded batch. Both run atlas-small on the CPU, one
+after the other in one process, with the same number of threads. The environment needs `requirements.txt` and this
+project's wheel (`cargo xtask wheel`).
 """
 
 from __future__ import annotations
@@ -53,13 +54,18 @@ def main() -> None:
 
     torch.set_num_threads(given.threads)
     model = resolvent.Model.from_pretrained("atlas-small", device="host")
-    rows = [row for task in json.loads((ATLAS / "prompts.json").read_text())["tasks"].values() for row in task["prompts"]]
+    rows = [
+        row for task in json.loads((ATLAS / "prompts.json").read_text())["tasks"].values() for row in task["prompts"]
+    ]
     texts = [row["clean"] for row in rows[:: len(rows) // given.prompts]][: given.prompts]
     tokens = [model.to_tokens(text).tolist() for text in texts]
 
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(ATLAS / "tokenizer.json"), eos_token="<|endoftext|>")
     lens = TransformerBridge.boot_transformers(
-        "gpt2", hf_model=GPT2LMHeadModel.from_pretrained(ATLAS / "small", dtype=torch.float32), tokenizer=tokenizer, device="cpu"
+        "gpt2",
+        hf_model=GPT2LMHeadModel.from_pretrained(ATLAS / "small", dtype=torch.float32),
+        tokenizer=tokenizer,
+        device="cpu",
     )
     longest = max(map(len, tokens))
     padded = torch.tensor([row + [0] * (longest - len(row)) for row in tokens])
@@ -80,8 +86,13 @@ def main() -> None:
     error = np.abs(found - expected).max() / np.abs(expected).max()
     assert error < 1e-4, f"the logits differ by {error:.1e}"
     np.testing.assert_array_equal(found, loop())
-    times = medians({"resolvent, one call": ours, "TransformerLens, padded batch": theirs, "resolvent, a loop": loop}, given.seconds)
-    print(f"{len(tokens)} prompts of {min(map(len, tokens))} to {longest} tokens, {given.threads} threads; largest difference {error:.1e}")
+    times = medians(
+        {"resolvent, one call": ours, "TransformerLens, padded batch": theirs, "resolvent, a loop": loop}, given.seconds
+    )
+    print(
+        f"{len(tokens)} prompts of {min(map(len, tokens))} to {longest} tokens, {given.threads} threads; "
+        f"largest difference {error:.1e}"
+    )
     for name, (least, middle, most) in times.items():
         print(f"{name:<30} {middle:8.1f} ms ({least:.1f} to {most:.1f})")
     ratio = times["TransformerLens, padded batch"][1] / times["resolvent, one call"][1]

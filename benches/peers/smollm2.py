@@ -1,4 +1,6 @@
-"""SmolLM2-135M on 16 tokens: Hugging Face (forward, gradient, tangents) and TransformerLens (sweep), beside `resolvent bench`.
+"""SmolLM2-135M on 16 tokens: Hugging Face (forward, gradient, tangents) and TransformerLens (sweep).
+
+The numbers stand beside those of `resolvent bench`:
 
     python benches/peers/smollm2.py MODEL.gguf --out peers.json
     resolvent bench --model MODEL.gguf --device host --out ours.json

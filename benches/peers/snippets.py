@@ -187,7 +187,7 @@ def path_ours():
 
 def path_theirs():
     caches = [bridge.run_with_cache(tokens)[1] for tokens in (clean, corrupted)]
-    return patching.get_act_patch_direct_path(bridge, corrupted, *caches, metric, src_layer=0, src_head=1, verbose=False)[1]
+    return patching.get_act_patch_direct_path(bridge, corrupted, *caches, metric, 0, 1, verbose=False)[1]
 
 
 def generation_ours():
@@ -250,7 +250,8 @@ def main() -> None:
         assert found.shape == expected.shape, f"{name}: {found.shape} {expected.shape}"
         error = np.abs(found - expected).max() / np.abs(expected).max()
         mine, other = timed(ours, theirs)
-        print(f"| {name} | {lines(ours)} | {lines(theirs)} | {error:.0e} | {mine:.1f} | {other:.1f} | {other / mine:.1f} |")
+        figures = f"{error:.0e} | {mine:.1f} | {other:.1f} | {other / mine:.1f}"
+        print(f"| {name} | {lines(ours)} | {lines(theirs)} | {figures} |")
         sys.stdout.flush()
 
 

@@ -1,4 +1,6 @@
-"""The families of make_families.py from their formulas, in numpy float64: a check that shares no code with transformers.
+"""The families of make_families.py from their formulas, in numpy float64.
+
+A check that shares no code with transformers.
 """
 
 import math

@@ -3,10 +3,11 @@
     pip install scipy==1.17.1 numpy==2.4.6
     python make_comparisons.py
 
-Writes comparisons.json beside itself: samples of differences with the mean, its 95 % interval by Student's distribution, and the
-two-sided p value of Wilcoxon's signed-rank test. Up to 50 differences without ties it is exact; with ties, it is the exact
-permutation test of the ranks' sum over all signs, for as many differences as can be enumerated; beyond 50, it is the normal one.
-Then p values with corrections: Benjamini and Hochberg's by SciPy, Holm's by its definition.
+Writes comparisons.json beside itself: samples of differences with the mean, its 95 % interval by Student's
+distribution, and the two-sided p value of Wilcoxon's signed-rank test. Up to 50 differences without ties it is exact;
+with ties, it is the exact permutation test of the ranks' sum over all signs, for as many differences as can be
+enumerated; beyond 50, it is the normal one. Then p values with corrections: Benjamini and Hochberg's by SciPy, Holm's
+by its definition.
 """
 
 import json
@@ -43,7 +44,16 @@ def sample(n, kind):
 
 
 samples = []
-for n, kind in [(8, "normal"), (9, "tied"), (12, "tied"), (21, "normal"), (50, "skewed"), (51, "normal"), (90, "tied"), (300, "skewed")]:
+for n, kind in [
+    (8, "normal"),
+    (9, "tied"),
+    (12, "tied"),
+    (21, "normal"),
+    (50, "skewed"),
+    (51, "normal"),
+    (90, "tied"),
+    (300, "skewed"),
+]:
     x = sample(n, kind)
     interval = stats.ttest_1samp(x, 0.0).confidence_interval(0.95)
     if kind == "tied" and n <= 12:
@@ -51,7 +61,9 @@ for n, kind in [(8, "normal"), (9, "tied"), (12, "tied"), (21, "normal"), (50, "
     else:
         method = "exact" if n <= 50 else "asymptotic"
         p = stats.wilcoxon(x, zero_method="wilcox", correction=False, method=method).pvalue
-    samples.append({"differences": x.tolist(), "mean": x.mean(), "low": interval.low, "high": interval.high, "p": float(p)})
+    samples.append(
+        {"differences": x.tolist(), "mean": x.mean(), "low": interval.low, "high": interval.high, "p": float(p)}
+    )
 
 p = np.concatenate([random.uniform(0, 1, 12), random.uniform(0, 0.01, 5), [0.5, 0.5]])
 order = np.argsort(p)

@@ -2,8 +2,8 @@
 
 Needs: pip install torch==2.12.1 sae-lens==6.54.12
 
-Each folder is what `SAE.save_model` writes, with random weights; golden.safetensors has rows `x`, and in f64 the activations
-`a` and the reconstruction `y`. Some configurations are of layouts that older files have.
+Each folder is what `SAE.save_model` writes, with random weights; golden.safetensors has rows `x`, and in f64 the
+activations `a` and the reconstruction `y`. Some configurations are of layouts that older files have.
 """
 
 import json
@@ -37,7 +37,9 @@ def common(hook, **more):
 KINDS = {
     "standard": lambda: StandardSAE(StandardSAEConfig(**common("blocks.1.hook_resid_pre"))),
     "layer_norm": lambda: StandardSAE(
-        StandardSAEConfig(**common("blocks.0.hook_mlp_out"), normalize_activations="layer_norm", apply_b_dec_to_input=False)
+        StandardSAEConfig(
+            **common("blocks.0.hook_mlp_out"), normalize_activations="layer_norm", apply_b_dec_to_input=False
+        )
     ),
     "constant_norm": lambda: StandardSAE(
         StandardSAEConfig(**common("blocks.0.hook_resid_mid"), normalize_activations="constant_norm_rescale")
@@ -49,7 +51,11 @@ KINDS = {
         TopKSAEConfig(**common("blocks.0.hook_resid_pre"), k=5, rescale_acts_by_decoder_norm=True)
     ),
     "transcoder": lambda: Transcoder(
-        TranscoderConfig(**common("blocks.1.hook_resid_mid", hook_name_out="blocks.1.hook_mlp_out"), d_out=D, apply_b_dec_to_input=False)
+        TranscoderConfig(
+            **common("blocks.1.hook_resid_mid", hook_name_out="blocks.1.hook_mlp_out"),
+            d_out=D,
+            apply_b_dec_to_input=False,
+        )
     ),
 }
 
@@ -87,9 +93,15 @@ def main():
         if name == "topk":
             # The layout before version 6.
             config = {
-                "architecture": "standard", "activation_fn_str": "topk", "activation_fn_kwargs": {"k": config["k"]},
-                "d_in": D, "d_sae": FEATURES, "hook_point": config["metadata"]["hook_name"], "hook_point_head_index": None,
-                "apply_b_dec_to_input": config["apply_b_dec_to_input"], "normalize_activations": False,
+                "architecture": "standard",
+                "activation_fn_str": "topk",
+                "activation_fn_kwargs": {"k": config["k"]},
+                "d_in": D,
+                "d_sae": FEATURES,
+                "hook_point": config["metadata"]["hook_name"],
+                "hook_point_head_index": None,
+                "apply_b_dec_to_input": config["apply_b_dec_to_input"],
+                "normalize_activations": False,
             }
         (folder / "cfg.json").write_text(json.dumps(config, indent=1) + "\n")
 

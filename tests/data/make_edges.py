@@ -39,7 +39,9 @@ class Model:
 
     def __init__(self, folder):
         self.config = json.loads((folder / "config.json").read_text())
-        weights = {name.removeprefix("transformer."): x.double() for name, x in load_file(folder / "model.safetensors").items()}
+        weights = {
+            name.removeprefix("transformer."): x.double() for name, x in load_file(folder / "model.safetensors").items()
+        }
         self.w = weights
         self.layers, self.heads, self.d = (self.config[key] for key in ("n_layer", "n_head", "n_embd"))
 
@@ -94,13 +96,17 @@ class Model:
                 part = {}
                 for i, kind in enumerate("qkv"):
                     columns = slice(i * self.d + h * width, i * self.d + (h + 1) * width)
-                    part[kind] = self.norm(f"{name}.ln_1", read(x, f"a{l}.h{h}<{kind}>")) @ weight[:, columns] + bias[columns]
+                    part[kind] = (
+                        self.norm(f"{name}.ln_1", read(x, f"a{l}.h{h}<{kind}>")) @ weight[:, columns] + bias[columns]
+                    )
                 pattern = torch.softmax(part["q"] @ part["k"].T / math.sqrt(width) + mask, -1)
                 out = pattern @ part["v"] @ w[f"{name}.attn.c_proj.weight"][h * width : (h + 1) * width]
                 outputs[f"a{l}.h{h}"] = out
                 after = after + out
             x = after
-            hidden = self.norm(f"{name}.ln_2", read(x, f"m{l}")) @ w[f"{name}.mlp.c_fc.weight"] + w[f"{name}.mlp.c_fc.bias"]
+            hidden = (
+                self.norm(f"{name}.ln_2", read(x, f"m{l}")) @ w[f"{name}.mlp.c_fc.weight"] + w[f"{name}.mlp.c_fc.bias"]
+            )
             hidden = torch.nn.functional.gelu(hidden, approximate="tanh")
             outputs[f"m{l}"] = hidden @ w[f"{name}.mlp.c_proj.weight"] + w[f"{name}.mlp.c_proj.bias"]
             x = x + outputs[f"m{l}"]
@@ -114,13 +120,19 @@ def lens(folder, tokens, targets, circuits):
     from tokenizers.models import WordLevel
     from transformer_lens import patching
     from transformer_lens.model_bridge import TransformerBridge
-    from transformer_lens.tools.analysis.attribution_patching import EdgeAttributionConfig, attribution_patch, faithfulness
+    from transformer_lens.tools.analysis.attribution_patching import (
+        EdgeAttributionConfig,
+        attribution_patch,
+        faithfulness,
+    )
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
     end = "<|endoftext|>"
     nothing = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({end: 0}, end)), eos_token=end)
     hf = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float64).eval()
-    model = TransformerBridge.boot_transformers("gpt2", hf_model=hf, tokenizer=nothing, device="cpu", dtype=torch.float64)
+    model = TransformerBridge.boot_transformers(
+        "gpt2", hf_model=hf, tokenizer=nothing, device="cpu", dtype=torch.float64
+    )
     model.eval()
 
     def metric(logits):
@@ -137,7 +149,9 @@ def lens(folder, tokens, targets, circuits):
                 for i in range(l + 1, model.cfg.n_layers):
                     for j in range(model.cfg.n_heads):
                         exact[f"a{l}.h{h}", f"a{i}.h{j}<{part}>"] = found[i, j].item() - base
-    scores = attribution_patch(model, clean, corrupted, metric, config=EdgeAttributionConfig(granularity="edge")).edge_scores
+    scores = attribution_patch(
+        model, clean, corrupted, metric, config=EdgeAttributionConfig(granularity="edge")
+    ).edge_scores
     names = {"embed": "input", "mlp_out": "m{0.layer}", "attn_head_out": "a{0.layer}.h{0.head}", "mlp_in": "m{0.layer}",
              "logits": "logits"} | {f"{part}_input": f"a{{0.layer}}.h{{0.head}}<{part}>" for part in "qkv"}
     first, pairs = {}, {}

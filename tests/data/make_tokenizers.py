@@ -20,9 +20,26 @@ import transformers  # noqa: E402
 HERE = Path(__file__).parent
 END = "<|endoftext|>"
 TEXTS = [
-    "", " ", "Hi", " Hi", "the cat", "The  CAT ", "<mask>", "It is <mask> here", "It is  <mask>  here", "a<mask>b", "<|user|>Hi",
-    "Hi <|user|> the<|user|>", "<|endoftext|>Hi<|endoftext|>", "catcat cat", "cat, a cat", "h\u00e9llo \u65e5\u672c", "\n\tHi\n",
-    "<s>Hi</s>", "<pad> <unk>", "THE <MASK> \ufb01n",
+    "",
+    " ",
+    "Hi",
+    " Hi",
+    "the cat",
+    "The  CAT ",
+    "<mask>",
+    "It is <mask> here",
+    "It is  <mask>  here",
+    "a<mask>b",
+    "<|user|>Hi",
+    "Hi <|user|> the<|user|>",
+    "<|endoftext|>Hi<|endoftext|>",
+    "catcat cat",
+    "cat, a cat",
+    "h\u00e9llo \u65e5\u672c",
+    "\n\tHi\n",
+    "<s>Hi</s>",
+    "<pad> <unk>",
+    "THE <MASK> \ufb01n",
 ]
 
 
@@ -141,28 +158,49 @@ def cases():
     strip = {"type": "Strip", "strip_left": True, "strip_right": True}
     prefix = {**BYTE_LEVEL, "add_prefix_space": True}
     template = {
-        "type": "TemplateProcessing", "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "type": "TemplateProcessing",
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
         "single": [{"SpecialToken": {"id": END, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
         "special_tokens": {END: {"id": END, "ids": [len(VOCAB)], "tokens": [END]}},
     }
-    fallback = {**{f"<0x{byte:02X}>": byte for byte in range(256)}, "\u2581": 256, "H": 257, "i": 258, "\u2581Hi": 259, "\u2581H": 260}
+    fallback = {
+        **{f"<0x{byte:02X}>": byte for byte in range(256)},
+        "\u2581": 256,
+        "H": 257,
+        "i": 258,
+        "\u2581Hi": 259,
+        "\u2581H": 260,
+    }
     fallback |= {"<unk>": 261, "c": 262, "a": 263, "t": 264}
-    steps = [{"type": "Prepend", "prepend": "\u2581"}, {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]
+    steps = [
+        {"type": "Prepend", "prepend": "\u2581"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"},
+    ]
     metaspace = {"normalizer": {"type": "Sequence", "normalizers": steps}, "pre_tokenizer": None, "decoder": None}
     few = {piece: id for id, piece in enumerate(["H", "i", "\u0120", "<unk>", "Hi", "c", "a", "t", END])}
     few_merges = ["H i"]
     two = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, BYTE_LEVEL]}
     pipelines = {
-        "lower": {"normalizer": lower}, "nfkc": {"normalizer": nfkc}, "strip": {"normalizer": strip},
-        "prefix": {"pre_tokenizer": prefix}, "digits": {"pre_tokenizer": two}, "template": {"post_processor": template},
+        "lower": {"normalizer": lower},
+        "nfkc": {"normalizer": nfkc},
+        "strip": {"normalizer": strip},
+        "prefix": {"pre_tokenizer": prefix},
+        "digits": {"pre_tokenizer": two},
+        "template": {"post_processor": template},
         "lower, mask": {"normalizer": lower, "extra": [{**MASK, "id": N, "lstrip": True}]},
         "lower, normalized mask": {"normalizer": lower, "extra": [{**MASK, "id": N, "normalized": True}]},
         "strip, mask": {"normalizer": strip, "extra": [{**MASK, "id": N, "lstrip": True, "rstrip": True}]},
         "mask lstrip": {"extra": [{**MASK, "id": N, "lstrip": True}]},
         "mask rstrip prefix": {"extra": [{**MASK, "id": N, "rstrip": True}], "pre_tokenizer": prefix},
-        "fallback": {"model": bpe(fallback, [["\u2581", "H"], ["\u2581H", "i"]], byte_fallback=True, unk_token="<unk>"),
-                     "added_tokens": [token("<unk>", 261)], **metaspace},
-        "unknown": {"model": bpe(few, few_merges, unk_token="<unk>"), "added_tokens": [token(END, 8), token("<unk>", 3)]},
+        "fallback": {
+            "model": bpe(fallback, [["\u2581", "H"], ["\u2581H", "i"]], byte_fallback=True, unk_token="<unk>"),
+            "added_tokens": [token("<unk>", 261)],
+            **metaspace,
+        },
+        "unknown": {
+            "model": bpe(few, few_merges, unk_token="<unk>"),
+            "added_tokens": [token(END, 8), token("<unk>", 3)],
+        },
         "ignore merges": {"model": bpe(ignore_merges=True)},
     }
     for name, pipeline in pipelines.items():
@@ -188,9 +226,13 @@ def ids(folder, like):
     try:
         if like == "tokenizers":
             one = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-            return [one.encode(text).ids for text in TEXTS], [one.encode(text, add_special_tokens=False).ids for text in TEXTS]
+            return [one.encode(text).ids for text in TEXTS], [
+                one.encode(text, add_special_tokens=False).ids for text in TEXTS
+            ]
         one = transformers.AutoTokenizer.from_pretrained(folder)
-        return [one(text)["input_ids"] for text in TEXTS], [one(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
+        return [one(text)["input_ids"] for text in TEXTS], [
+            one(text, add_special_tokens=False)["input_ids"] for text in TEXTS
+        ]
     except Exception as error:  # Hugging Face refuses some cases, which have no ids.
         return f"{type(error).__name__}: {error}".splitlines()[0][:100]
 
@@ -212,13 +254,18 @@ def main():
             folder = Path(folder)
             (folder / "config.json").write_text('{"model_type": "gpt2"}')
             for file, content in files.items():
-                (folder / file).write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+                (folder / file).write_text(
+                    content if isinstance(content, str) else json.dumps(content), encoding="utf-8"
+                )
             found = ids(folder, like)
         # The vocabularies are written once.
         if "tokenizer.json" in files:
             model = files["tokenizer.json"]["model"]
             if model["vocab"] is FULL:
-                files["tokenizer.json"] = {**files["tokenizer.json"], "model": {**model, "vocab": "full", "merges": "merges"}}
+                files["tokenizer.json"] = {
+                    **files["tokenizer.json"],
+                    "model": {**model, "vocab": "full", "merges": "merges"},
+                }
         else:
             files = {**files, "vocab.json": "full" if files["vocab.json"] is FULL else "base", "merges.txt": "merges"}
         # Settings are written as text, because ids depend on the order of their keys.
@@ -230,7 +277,11 @@ def main():
             prompt, plain = found
             case |= {"prompt": index(prompt), "plain": index(plain)}
         written.append(case)
-    head = {"command": "python tests/data/make_tokenizers.py", "transformers": transformers.__version__, "tokenizers": tokenizers.__version__}
+    head = {
+        "command": "python tests/data/make_tokenizers.py",
+        "transformers": transformers.__version__,
+        "tokenizers": tokenizers.__version__,
+    }
     head |= {"pieces": PIECES, "merges": MERGES, "texts": TEXTS, "ids": sets}
     lines = ",\n".join(json.dumps(case, ensure_ascii=True, separators=(",", ":")) for case in written)
     start = json.dumps(head, separators=(",", ":"))[:-1]

@@ -1,4 +1,7 @@
-"""The page of the book that shows the notebook with its output: `python crates/python/tests/notebook_page.py` writes it."""
+"""The page of the book that shows the notebook with its output.
+
+`python crates/python/tests/notebook_page.py` writes it.
+"""
 
 import ast
 import json
@@ -36,7 +39,8 @@ def rendered():
                     parts += output(source, names, figures)
         finally:
             os.chdir(before)
-    note = "The outputs on this page are those of the notebook `docs/notebooks/where-is-the-answer.ipynb`, which the tests run."
+    notebook = NOTEBOOK.relative_to(ROOT).as_posix()
+    note = f"The outputs on this page are those of the notebook `{notebook}`, which the tests run."
     return "\n\n".join([parts[0], note, *parts[1:]]) + "\n", figures
 
 

@@ -112,7 +112,10 @@ def test_integers_of_numpy(run, tiny):
         ("invalid refine=-1", lambda m, r: r.invert((J, 1.0), refine=-1)),
         ("invalid controls=-1", lambda m, r: r.transfer([1, 2, 3, 4, 5], J, controls=-1)),
         ("invalid seed=-1", lambda m, r: r.transfer([1, 2, 3, 4, 5], J, seed=-1)),
-        ("invalid seed=18446744073709551616: expected a whole number from 0 to 2**64 - 1", lambda m, r: m.generate([1], seed=2**64)),
+        (
+            "invalid seed=18446744073709551616: expected a whole number from 0 to 2**64 - 1",
+            lambda m, r: m.generate([1], seed=2**64),
+        ),
         ("invalid skip_first=-1", lambda m, r: m.prompts([[1]]).average(skip_first=-1)),
         ("invalid directions=-1", lambda m, r: m.prompts([[1]]).reach(directions=-1)),
         ("invalid length=-1", lambda m, r: m.windows("", -1)),
@@ -123,7 +126,7 @@ def test_integers_of_numpy(run, tiny):
         ("invalid limit=-1", lambda m, r: m.prompts([[1]], limit=-1)),
         ("invalid ranks=-1", lambda m, r: m.prompts([[1]]).reduce(ranks=[-1])),
         ("invalid resamples=-1", lambda m, r: m.prompts([[1]]).circuit(resamples=-1)),
-        ("invalid device=-1: expected \"auto\"", lambda m, r: Model.from_pretrained("random", -1)),
+        ('invalid device=-1: expected "auto"', lambda m, r: Model.from_pretrained("random", -1)),
     ],
 )
 def test_negative_numbers(tiny, run, message, act):

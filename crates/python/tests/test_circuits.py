@@ -47,7 +47,10 @@ def test_edges_at_each_token(model):
 
 
 def test_edges_of_edited_runs(model):
-    edits = [resolvent.Edit.scale("blocks.1.hook_resid_pre", -1, 0.5), resolvent.Edit.ablate("blocks.0.hook_mlp_out", -1)]
+    edits = [
+        resolvent.Edit.scale("blocks.1.hook_resid_pre", -1, 0.5),
+        resolvent.Edit.ablate("blocks.0.hook_mlp_out", -1),
+    ]
     clean, corrupted = model.run(CLEAN, edits), model.run(CORRUPTED, edits)
     result = model.edges(clean, corrupted, J, exact=True)
     assert "edits" in result.metadata and "of_writer" in result.checks
@@ -197,7 +200,9 @@ def test_features_of_a_dictionary(model, tmp_path):
     ])
     assert result["whole_exact"][0] == pytest.approx(patched.value(J) - run.value(J), abs=1e-2)
     assert result["features"].shape == result["exact"].shape == (4,)
-    many = model.prompts([{"clean": CLEAN, "corrupted": CORRUPTED}], observable=J).features(dictionary, top=4, exact=True)
+    many = model.prompts([{"clean": CLEAN, "corrupted": CORRUPTED}], observable=J).features(
+        dictionary, top=4, exact=True
+    )
     assert np.array_equal(many["features"][0], result["features"])
     assert np.allclose(many["exact"][0], result["exact"], atol=1e-4)
     with pytest.raises(ValueError, match="feature 300: the dictionary has features 0 to 299"):
@@ -206,8 +211,14 @@ def test_features_of_a_dictionary(model, tmp_path):
 
 def test_reduced_descriptions(model):
     rows = [
-        {"clean": f"The {one} near the {other}", "corrupted": f"The {one}s near the {other}", "target": " is", "against": " are"}
-        for one in ("button", "painting", "cup") for other in ("cup", "shelves")
+        {
+            "clean": f"The {one} near the {other}",
+            "corrupted": f"The {one}s near the {other}",
+            "target": " is",
+            "against": " are",
+        }
+        for one in ("button", "painting", "cup")
+        for other in ("cup", "shelves")
     ]
     prompts = model.prompts(rows)
     result = prompts.reduce(ranks=[1, 4], train=3)

@@ -125,7 +125,11 @@ def test_a_worker_tokenizes_only_its_rows(tmp_path):
 def test_other_work_is_refused(tmp_path):
     out = tmp_path / "shards"
     work(out).compute([0])
-    for other in [work(out, options={"sites": ["z"]}), work(out, "sensitivity"), work(out, observable=logit_diff(3, 4))]:
+    for other in [
+        work(out, options={"sites": ["z"]}),
+        work(out, "sensitivity"),
+        work(out, observable=logit_diff(3, 4)),
+    ]:
         with pytest.raises((OSError, ValueError), match="has shards of other work: "):
             other.compute([0])
         with pytest.raises((OSError, ValueError), match="has shards of other work: "):

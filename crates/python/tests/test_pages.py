@@ -12,7 +12,11 @@ import resolvent
 from conftest import ROOT
 from notebook_page import NOTEBOOK, execute
 
-PAGES = ["README.md", "crates/python/README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs/src").rglob("*.md"))]
+PAGES = [
+    "README.md",
+    "crates/python/README.md",
+    *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs/src").rglob("*.md")),
+]
 # Pages with blocks that are marked `no_run`, because they download or start processes.
 NOT_RUN = ["docs/src/recipes/large-runs.md", "docs/src/recipes/model-directory.md"]
 

@@ -53,7 +53,9 @@ def test_sources_at_a_place_of_each_prompt(model):
         for n, pair in enumerate(rows):
             j = Observable(model.prompts(rows).observables[n])
             run, t = model.run(pair["clean"]), len(pair["clean"])
-            alone = run.green(place, direction, unit=True, observable=j, donor=pair["corrupted"], geometry=True, directions=3)
+            alone = run.green(
+                place, direction, unit=True, observable=j, donor=pair["corrupted"], geometry=True, directions=3
+            )
             np.testing.assert_allclose(found["norm"][n, :, :t], alone["norm"], rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(found["gain"][n], alone["gain"], rtol=1e-5)
     finite = prompts.green((1, -2), given, nodes=2)
@@ -112,7 +114,7 @@ def test_results_are_saved_and_read_back(model, tmp_path):
 
 
 def test_prompts_run_under_edits(model):
-    """All analyses of a set under edits have the numbers of single edited runs, and other numbers than without edits."""
+    """All analyses of a set under edits have the numbers of single edited runs, and not those without edits."""
     vector = np.linspace(-1, 1, model.cfg.d_head, dtype=np.float32)
     edits = [Edit.ablate("blocks.0.attn.hook_z[1]"), Edit.add("blocks.1.attn.hook_v[0]", -1, vector)]
     prompts, plain = model.prompts(PAIRS, edits=edits), model.prompts(PAIRS)
@@ -148,11 +150,18 @@ def test_prompts_run_under_edits(model):
         np.testing.assert_allclose(runs[0]["field"][n, :, :t], clean.field, atol=1e-5)
     for pair in [swept, sensitive, runs, transferred, green, regime, chosen, lens, flow, attributed, edges]:
         assert "edits, hash" in pair[0].metadata["edits"] and "edits" not in pair[1].metadata
-    assert not np.allclose(logits[0], logits[1]) and not np.allclose(sensitive[0]["norm.mean"], sensitive[1]["norm.mean"])
+    assert not np.allclose(logits[0], logits[1]) and not np.allclose(
+        sensitive[0]["norm.mean"], sensitive[1]["norm.mean"]
+    )
     # A position that a prompt lacks leaves it out, and analyses that take no edits say so.
     short = model.prompts(PAIRS, edits=Edit.scale("blocks.0.hook_attn_out", 3, 0.5))
     assert short.names == ["row 0", "row 2"] and short.left_out[0][0] == "short"
-    for refused in [lambda: prompts.reduce(), lambda: prompts.circuit(), lambda: prompts.average(), lambda: prompts.reach()]:
+    for refused in [
+        lambda: prompts.reduce(),
+        lambda: prompts.circuit(),
+        lambda: prompts.average(),
+        lambda: prompts.reach(),
+    ]:
         with pytest.raises(ValueError, match="takes no edits; make the prompts without `edits`"):
             refused()
 
@@ -281,7 +290,9 @@ def test_reach_and_growth(model):
     grown = run.growth([0, -1])
     linear = run.linearize()
     blocks = [
-        np.stack([linear.jvp(Source(f"blocks.{l}.hook_resid_pre", -1, e))[l + 1, -1] for e in np.eye(32)], 1).astype(float)
+        np.stack([linear.jvp(Source(f"blocks.{l}.hook_resid_pre", -1, e))[l + 1, -1] for e in np.eye(32)], 1).astype(
+            float
+        )
         for l in range(3)
     ]
     np.testing.assert_allclose(grown["gain"][:, 1], [np.linalg.norm(a, 2) for a in blocks], rtol=1e-5)

@@ -228,8 +228,13 @@ def test_arrays_of_edits_are_broadcast(tiny, run):
         cache = other.to_dict([name])
         np.testing.assert_array_equal(tiny.run(PROMPT, Edit.put(name, None, cache[name])).field, patched.field)
     mean = run["z", 1].mean(0)
-    np.testing.assert_array_equal(tiny.run(PROMPT, Edit.put(Z, None, mean))["z", 1], np.broadcast_to(mean, (5, *mean.shape)))
-    with pytest.raises(ValueError, match=r"invalid shape \[3, 32\] of a vector at .*, which is 32 wide: expected what broadcasts to \[5, 32\]"):
+    np.testing.assert_array_equal(
+        tiny.run(PROMPT, Edit.put(Z, None, mean))["z", 1], np.broadcast_to(mean, (5, *mean.shape))
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"invalid shape \[3, 32\] of a vector at .*, which is 32 wide: expected what broadcasts to \[5, 32\]",
+    ):
         tiny.run(PROMPT, Edit.add("blocks.1.hook_resid_pre", None, np.ones((3, 32))))
     with pytest.raises(TypeError, match="expected a position, a list or a slice of them, or None for all"):
         Edit.ablate(Z, "last")

@@ -114,7 +114,22 @@ def test_patching(bridge, ours, answers):
 def test_weights(bridge, ours, answers):
     close(ours.embedding(answers[0]), bridge.W_E[answers[0]])
     close(ours.unembedding(answers[0]), bridge.W_U[:, answers[0]])
-    for name in ("W_E", "W_U", "W_Q", "W_K", "W_V", "W_O", "W_in", "W_out", "b_Q", "b_K", "b_V", "b_O", "b_in", "b_out"):
+    for name in (
+        "W_E",
+        "W_U",
+        "W_Q",
+        "W_K",
+        "W_V",
+        "W_O",
+        "W_in",
+        "W_out",
+        "b_Q",
+        "b_K",
+        "b_V",
+        "b_O",
+        "b_in",
+        "b_out",
+    ):
         close(getattr(ours, name), getattr(bridge, name))
     close(ours.W_pos[:5], bridge.W_pos[:5])
 

@@ -66,7 +66,9 @@ def test_ctrl_c_stops_a_study_which_can_be_resumed(model, tmp_path):
     study = model.study(tasks=["ioi"], limit=4, quick=True, nulls=False, out=tmp_path / "study", progress=False)
     assert study.page.is_file() and {"patching.ioi", "inverse.ioi"} <= set(study.results)
     assert study.results["patching.ioi"]["predicted"].ndim == 1
-    assert {s["verdict"] for s in study.statements} <= {"too few prompts", "not measured"}, "four prompts decide nothing"
+    assert {s["verdict"] for s in study.statements} <= {"too few prompts", "not measured"}, (
+        "four prompts decide nothing"
+    )
     assert all(s["nulls"] == [] and s["beyond"] is None for s in study.statements)
     assert "<table>" in study._repr_html_()
     for name, when in files.items():

@@ -35,7 +35,9 @@ def main(name: str = "random", device: Union[int, str] = "host") -> List[str]:
     own = run.values_under(variants, lambda logits: logits[:, 2] - logits[:, 6], position=np.int64(-1))
     logits: npt.NDArray[np.float32] = run.logits_under(variants)
     runs: List[Run] = model.run_all([prompt, [3, 1]], Edit.ablate("blocks.0.attn.hook_z"))
-    edits = [Edit.add("blocks.1.hook_resid_pre", at, model.W_E[3]) for at in (slice(1, 3), [0, -1], range(2), None, position)]
+    edits = [
+        Edit.add("blocks.1.hook_resid_pre", at, model.W_E[3]) for at in (slice(1, 3), [0, -1], range(2), None, position)
+    ]
     cache = again.to_dict(["blocks.1.attn.hook_z"])
     edits.append(Edit.put("blocks.1.attn.hook_z", None, cache["blocks.1.attn.hook_z"]))
     gain: npt.NDArray[np.float32] = model.ln_final.w

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._results import (
-    AveragedOperator, Cotangent, Dictionary, Edit, Prompts, Result, Source, Study, _Array, _Float, _Floats, _Int, _Names,
-    _Path, _Place, _Places, compare, summarise,
+    AveragedOperator, Cotangent, Dictionary, Edit, Prompts, Result, Source, Study, _Array, _Float, _Floats, _Int,
+    _Names, _Path, _Place, _Places, compare, summarise,
 )
 from .distribute import Work, distribute, open_results
 

@@ -15,9 +15,9 @@ from ._tables import imported, pandas_frame
 def open_results(path):
     """Opens a result file (.safetensors) or a folder of shards without reading its arrays: they are numpy memory maps.
 
-    A file is a mapping from names to arrays, with `axes_of(name)`, `metadata` and `to_pandas(name)`. A folder is a sequence of such
-    mappings, one for each prompt in the order of the set, with `prompts` (their names), `left_out`, `to_pandas(name)` and
-    `merge(out)`.
+    A file is a mapping from names to arrays, with `axes_of(name)`, `metadata` and `to_pandas(name)`. A folder is a
+    sequence of such mappings, one for each prompt in the order of the set, with `prompts` (their names), `left_out`,
+    `to_pandas(name)` and `merge(out)`.
     """
     return MappedShards(path) if os.path.isdir(path) else MappedResult._of_file(os.fspath(path))
 
@@ -53,7 +53,10 @@ class MappedResult(collections.abc.Mapping):
         return self._axes[name]
 
     def to_pandas(self, name):
-        """A table with a row for each number of an array, its axes as the index, and a column for each array with these axes."""
+        """Returns a table with a row for each number of an array, and its axes as the index.
+
+        It has a column for each array with these axes.
+        """
         return pandas_frame(self, name)
 
 
@@ -66,7 +69,9 @@ class MappedShards(collections.abc.Sequence):
         absent = [n for n, path in enumerate(paths) if not os.path.exists(path)]
         if absent:
             shown = ", ".join(map(str, absent[:8]))
-            raise FileNotFoundError(f"{self._folder}: {len(absent)} of {len(paths)} shards are missing: {shown}; compute them first")
+            raise FileNotFoundError(
+                f"{self._folder}: {len(absent)} of {len(paths)} shards are missing: {shown}; compute them first"
+            )
         self.prompts, self.left_out, self._where = [], [], []
         for path in paths:
             about = json.loads(_header(path)[1]["prompts"])
@@ -85,7 +90,9 @@ class MappedShards(collections.abc.Sequence):
         entries, metadata = _header(path)
         own = f"{n}."
         axes = {
-            key[5 + len(own) :]: tuple(value.split(",")) for key, value in metadata.items() if key.startswith("axes." + own)
+            key[5 + len(own) :]: tuple(value.split(","))
+            for key, value in metadata.items()
+            if key.startswith("axes." + own)
         }
         arrays = {name[len(own) :]: entry for name, entry in entries.items() if name.startswith(own)}
         return MappedResult(path, arrays, json.loads(metadata["prompts"])[n]["metadata"], axes)

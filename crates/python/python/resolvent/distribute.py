@@ -1,8 +1,8 @@
-"""Analyses of many prompts by many processes: any executor of `concurrent.futures`, and results that it does not change.
+"""Analyses of many prompts by many processes, with any executor of `concurrent.futures`.
 
-The work is cut into shards, which are files in one folder. A worker computes a shard by the library's own code and writes its
-file whole; only the numbers of shards pass between processes. So a worker may die at any moment: its shards are computed again,
-and shards that are there never are.
+The work is divided into shards, which are files in one folder. A worker computes a shard by the library's own code and
+writes its file whole; only the numbers of shards pass between processes. So a worker may die at any moment: its shards
+are computed again, and shards that are there never are. The results do not depend on the executor.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ _IN_FLIGHT = 256
 class Work:
     """An analysis of many prompts, and the folder for its shards.
 
-    `analysis` is a method of `Prompts`: run, sensitivity, patch, transfer, flow, edges, attribute or lens; `options` are its
-    arguments. `prompts`, `observable`, `tasks` and `limit` are those of `Model.prompts`; a file that all workers can read is cheaper
-    to pass on than rows. `out` is a folder that all workers can write to. `shard_size` prompts are a shard.
+    `analysis` is a method of `Prompts`: run, sensitivity, patch, transfer, flow, edges, attribute or lens; `options`
+    are its arguments. `prompts`, `observable`, `tasks` and `limit` are those of `Model.prompts`; a file that all
+    workers can read is cheaper to pass on than rows. `out` is a folder that all workers can write to. `shard_size`
+    prompts are a shard.
 
-    `device` opens the model in each worker. In a worker's environment, RESOLVENT_DEVICE takes its place; it may list one device for
-    each worker of a machine, as in `0,1,2,3`.
+    `device` opens the model in each worker. In a worker's environment, RESOLVENT_DEVICE takes its place; it may list
+    one device for each worker of a machine, as in `0,1,2,3`.
     """
 
     def __init__(
@@ -69,7 +70,10 @@ class Work:
         return f"<resolvent.Work: {self._analysis} of {self._model} in {self._out}>"
 
     def compute(self, shards):
-        """Computes the shards with these numbers in this process, except those that are there. Returns how many it computed."""
+        """Computes the shards with these numbers in this process, except those that are there.
+
+        Returns how many it computed.
+        """
         opened = self._open()
         return sum(opened.compute(shard) for shard in shards)
 
@@ -131,8 +135,9 @@ def distribute(work, executor=None, *, workers=None, retries=3, shards_per_task=
     """Computes all shards of `work` that are not there, and returns them as `open_results` does.
 
     `executor` is one of `concurrent.futures` or has its `submit`: a process pool, `Client.get_executor()` of Dask,
-    `MPIPoolExecutor`, Parsl's. Without one, `workers` processes of this machine. Or it is a function that makes an executor: then
-    a pool that a killed worker has broken is replaced. A shard that fails is computed again, up to `retries` times.
+    `MPIPoolExecutor`, Parsl's. Without one, `workers` processes of this machine. Or it is a function that makes an
+    executor: then a pool that a killed worker has broken is replaced. A shard that fails is computed again, up to
+    `retries` times.
 
     `callback(done, all)` is called after each task; `progress` shows a bar where tqdm is installed.
 
@@ -178,7 +183,9 @@ class _Distribution:
                 missing = _missing(self.work._out)[0]
                 if not missing:
                     return
-            raise RuntimeError(f"shards {_some(missing)} are not in {self.work._out}; do all workers write to this folder?")
+            raise RuntimeError(
+                f"shards {_some(missing)} are not in {self.work._out}; do all workers write to this folder?"
+            )
         finally:
             if self.make:
                 _close(self.pool, 5.0)
@@ -219,7 +226,9 @@ class _Distribution:
                     self.errors[shards[0]] += 1
                     if self.errors[shards[0]] > self.retries:
                         _cancel(running)
-                        raise RuntimeError(f"shards {_some(shards)} failed {self.retries + 1} times: {error}") from error
+                        raise RuntimeError(
+                            f"shards {_some(shards)} failed {self.retries + 1} times: {error}"
+                        ) from error
                     waiting.append(shards)
                 else:
                     self.broken = 0
@@ -238,11 +247,13 @@ class _Distribution:
         self.broken += 1
         if self.make is None:
             raise RuntimeError(
-                f"a worker died ({error}); call distribute again with a new executor: what is there is not computed again. "
-                "With a function that makes executors, this happens by itself"
+                f"a worker died ({error}); call distribute again with a new executor: what is there is not computed "
+                "again. With a function that makes executors, this happens by itself"
             ) from error
         if self.broken > self.retries:
-            raise RuntimeError(f"workers died {self.broken} times without a result, at shards {_some(shards)}: {error}") from error
+            raise RuntimeError(
+                f"workers died {self.broken} times without a result, at shards {_some(shards)}: {error}"
+            ) from error
         _close(self.pool, 0.0)
         self.pool = self.make()
 
@@ -250,7 +261,8 @@ class _Distribution:
 def _close(pool, seconds):
     """Shuts down an executor, and ends the processes of a pool that do not end by themselves.
 
-    A pool that a killed worker has broken may wait for workers that wait for it: `shutdown` and the end of Python would hang.
+    A pool that a killed worker has broken may wait for workers that wait for it: `shutdown` and the end of Python would
+    hang.
     """
     processes = list((getattr(pool, "_processes", None) or {}).values())
     pool.shutdown(wait=not processes, cancel_futures=True)
