@@ -151,6 +151,9 @@ impl PromptSetArgs {
             (None, Some(path)) => (path, self.windows(model, path)?),
             (None, None) => return Ok(None),
         };
+        if self.rows == Some(0) {
+            return Err("--rows 0 leaves no prompt; give 1 or more".into());
+        }
         let observable = observable.and_then(|observable| observable.text(model));
         let rows = set.rows(&self.task, self.rows)?.into_iter().cloned().collect();
         let (edits, parts, left_out) = (edits.clone(), Vec::new(), Vec::new());
@@ -165,7 +168,12 @@ impl PromptSetArgs {
             }
         }
         found.refuse_or_name(&found.left_out)?;
-        Ok(Some(found))
+        match found.left_out.first() {
+            Some((name, reason)) if !self.shards.is_given() && found.parts.iter().all(Vec::is_empty) => {
+                Err(format!("no prompt can be analysed; {name}: {reason}").into())
+            }
+            _ => Ok(Some(found)),
+        }
     }
 }
 

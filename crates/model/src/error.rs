@@ -286,7 +286,7 @@ pub enum Error {
     },
 
     /// A file of study prompts is damaged or has another form.
-    #[error("{}: invalid prompt file: {message}; see the page on studies for its form", .path.display())]
+    #[error("{}: invalid prompt file: {message}; see the page on many prompts for its form", .path.display())]
     PromptFile {
         /// The file.
         path: PathBuf,

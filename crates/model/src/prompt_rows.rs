@@ -18,6 +18,8 @@ const TASK: &[&str] = &["task"];
 /// Columns of prompts as token ids, which take the place of their texts. In JSON a text may also be a list of ids.
 const CLEAN_IDS: &[&str] = &["clean_tokens", "clean"];
 const CORRUPTED_IDS: &[&str] = &["corrupted_tokens", "corrupted"];
+/// The most columns of a wrong header that a message names.
+const NAMED: usize = 6;
 /// A column of the tokens of a role begins with this.
 const ROLE: &str = "role.";
 
@@ -50,7 +52,10 @@ pub(crate) fn json_lines(text: &str) -> Rows {
                 let ids = |names: &[&str]| names.iter().find_map(|name| list(row.get(name)?));
                 add(&mut rows, &Raw { line: i + 1, column: &column, ids: &ids, roles });
             }
-            Err(error) => rows.1.push((i + 1, one_line(&error))),
+            // The parser saw this line alone, so its line number says nothing.
+            Err(error) => {
+                rows.1.push((i + 1, format!("it is not JSON: {}", one_line(&error).replace("at line 1 ", "at "))));
+            }
         }
     }
     rows
@@ -59,16 +64,20 @@ pub(crate) fn json_lines(text: &str) -> Rows {
 /// Reads CSV with a header.
 ///
 /// # Errors
-/// A header that cannot be read, or that lacks a column.
+/// An empty text, or a header that cannot be read or lacks a column.
 pub(crate) fn csv(text: &str) -> Result<Rows, String> {
+    if text.trim().is_empty() {
+        return Err("it is empty".to_owned());
+    }
     let mut reader = ::csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|error| one_line(&error))?.clone();
     let column = |names: &[&str]| names.iter().find_map(|name| header.iter().position(|h| h.trim() == *name));
     if column(CLEAN).or(column(&CLEAN_IDS[..1])).is_none() {
-        return Err(
-            "its header has no column `clean`: expected clean, and others such as corrupted, target and against"
-                .to_owned(),
-        );
+        let names = header.iter().take(NAMED).map(|name| format!("`{}`", name.trim())).collect::<Vec<_>>().join(", ");
+        return Err(format!(
+            "its header has {names} and no column `clean`: expected names with commas between them, such as \
+             clean,corrupted,target,against"
+        ));
     }
     let mut rows = Rows::default();
     for record in reader.records() {
@@ -164,7 +173,10 @@ mod tests {
         assert_eq!(tasks["ioi"], [pair("#17", 2)]);
         assert_eq!(tasks["prompts"], [pair(" e", 4)]);
         assert_eq!(bad, [(3, "it has no `clean`".to_owned())]);
-        assert!(csv("corrupted,target,against\n").expect_err("lacks a column").contains("no column `clean`"));
+        let reason = |text| csv(text).expect_err("lacks a column");
+        assert!(reason("corrupted,target\n").contains("has `corrupted`, `target` and no column `clean`: expected"));
+        assert!(reason("clean;target\nx; y\n").contains("has `clean;target` and no column `clean`"));
+        assert_eq!(reason(" \r\n"), "it is empty");
     }
 
     #[test]
@@ -192,5 +204,6 @@ mod tests {
         assert_eq!(tasks["prompts"][2].clean, PromptText::Ids(vec![6]));
         assert_eq!(bad.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3, 4]);
         assert_eq!(bad[0].1, "it has no `clean`");
+        assert_eq!(bad[1].1, "it is not JSON: EOF while parsing an object at column 1");
     }
 }

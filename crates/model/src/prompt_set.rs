@@ -72,7 +72,8 @@ impl PromptSet {
             Some("jsonl") => return Self::from_rows(prompt_rows::json_lines(text)).map_err(fail),
             _ => {}
         }
-        let file: File = serde_json::from_str(text).map_err(|e| fail(one_line(&e)))?;
+        let json = |e| fail(format!("{} (a name that ends in neither .csv nor .jsonl is read as JSON)", one_line(&e)));
+        let file: File = serde_json::from_str(text).map_err(json)?;
         if file.version != 1 {
             return Err(fail(format!("it has version {}, and this program reads version 1", file.version)));
         }
@@ -185,7 +186,7 @@ mod tests {
         let set = PromptSet::from_bytes(Path::new("p.jsonl"), lines.as_bytes()).expect("has a pair");
         assert_eq!(set.tasks["t"].prompts[0].against.as_deref(), Some("#3"));
         for (name, text, message) in
-            [("p.csv", "a,b\n", "has no column `clean`"), ("p.jsonl", "{}\n", "line 1: it has no `clean`")]
+            [("p.csv", "a,b\n", "no column `clean`"), ("p.jsonl", "{}\n", "line 1: it has no `clean`")]
         {
             let error = PromptSet::from_bytes(Path::new(name), text.as_bytes()).expect_err("has no pair").to_string();
             assert!(error.contains(message), "{error}");
@@ -207,6 +208,7 @@ mod tests {
     fn other_files_are_refused() {
         for (text, message) in [
             ("[]", "p.json: invalid prompt file"),
+            ("clean,target", "is read as JSON); see the page on many prompts for its form"),
             (r#"{"version": 2, "tasks": {}}"#, "version 2"),
             (r#"{"version": 1, "tasks": {"a": {"prompts": []}}}"#, "no prompts"),
             (r#"{"version": 1, "tasks": {"a": {"prompts": [{"corrupted": "x"}]}}}"#, "missing field"),

@@ -30,7 +30,7 @@ fn errors_name_the_invalid_token() {
         assert_eq!(error(Some(&tokenizer), arg), expected);
     }
     assert_eq!(error(Some(&tokenizer), "ab"), "token `ab` is outside the vocabulary; this model's ids are 0 to 3");
-    assert!(error(Some(&tokenizer), "aa").starts_with("`aa` is 2 tokens: `a` #0, `a` #0; a target"));
+    assert!(error(Some(&tokenizer), "aa").starts_with("`aa` is 2 tokens: `a` #0, `a` #0; it must be one token"));
 }
 
 #[test]

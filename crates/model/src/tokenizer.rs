@@ -189,7 +189,7 @@ impl Tokenizer {
         let ids = self.encode(arg).map_err(|error| Error::Token { message: error.to_string() })?;
         match ids.as_slice() {
             [id] => Ok(*id),
-            [] => fail("a target must be one token, and this one is empty; write ` word` or #id".to_owned()),
+            [] => fail("the text must be one token, and it is empty; write ` word` or #id".to_owned()),
             _ => {
                 let names = ids.iter().take(6).map(|&id| format!("`{}` #{id}", shown(&self.token(id))));
                 let mut names = names.collect::<Vec<_>>().join(", ");
@@ -201,7 +201,7 @@ impl Tokenizer {
                     None => "write one of them as #id".to_owned(),
                 };
                 let (text, n) = (shown(arg), ids.len());
-                fail(format!("`{text}` is {n} tokens: {names}; a target must be one token; {hint}"))
+                fail(format!("`{text}` is {n} tokens: {names}; it must be one token; {hint}"))
             }
         }
     }

@@ -92,10 +92,7 @@ fn single_tokens() {
     assert_eq!(gpt2.single("#6342").unwrap(), 6342);
     assert_eq!(gpt2.single("#").unwrap(), 2, "a lone # is text");
     let text = gpt2.single("Paris!").unwrap_err().to_string();
-    assert_eq!(
-        text,
-        "`Paris!` is 2 tokens: `Paris` #40313, `!` #0; a target must be one token; did you mean ` Paris`?"
-    );
+    assert_eq!(text, "`Paris!` is 2 tokens: `Paris` #40313, `!` #0; it must be one token; did you mean ` Paris`?");
     let text = gpt2.single("Berlin").unwrap_err().to_string();
     assert!(text.ends_with("did you mean ` Berlin`?"), "{text}");
     let text = gpt2.single("xq zv kj wq jx vv zz").unwrap_err().to_string();

@@ -114,6 +114,13 @@ fn strict_stops_at_the_first_row() {
     assert!(line.contains("line 11: invalid token ids `1,x`") && line.contains("without --strict"), "{line}");
     let line = on_host(&["patch", "--prompts", "absent.csv", "--model", tiny()]).failed();
     assert!(line.contains("absent.csv"), "{line}");
+    let line = on_host(&["sensitivity", "--prompts", &rows, "--rows", "0", "--model", tiny()]).failed();
+    assert!(line.contains("--rows 0 leaves no prompt; give 1 or more"), "{line}");
+    let none = utf8(&folder.path().join("none.csv"));
+    std::fs::write(&none, "clean_tokens,target\n\"3,99\",#3\n").expect("writes");
+    let ran = on_host(&["sensitivity", "--prompts", &none, "--model", tiny()]);
+    let last = ran.stderr.lines().last().unwrap_or_default();
+    assert!(ran.code == Some(1) && last.contains("no prompt can be analysed; line 2: token 99"), "{}", ran.stderr);
     let line = on_host(&["sensitivity", "--prompts", &rows, "--task", "x", "--model", tiny()]).failed();
     assert!(line.contains("no task `x` among the prompts; there are prompts"), "{line}");
 }

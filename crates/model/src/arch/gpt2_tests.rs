@@ -139,7 +139,7 @@ fn a_message_stays_on_one_line() {
 fn directories_without_a_config_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let text = Config::open(dir.path()).unwrap_err().to_string();
-    assert!(text.contains("has no config.json; a model directory holds"), "{text}");
+    assert!(text.contains("has no config.json; a model directory has"), "{text}");
     let text = Config::open(&dir.path().join("nowhere")).unwrap_err().to_string();
     assert!(text.contains("nowhere") && text.contains("check the path"), "{text}");
     #[cfg(unix)]

@@ -317,13 +317,13 @@ impl Architecture {
 fn read_file(dir: &Path) -> Result<(Vec<u8>, std::path::PathBuf)> {
     let path = dir.join("config.json");
     // A mistyped path gets another error than a directory without the file.
-    files::is_file(dir).map_err(|source| Error::Io { path: dir.into(), source })?;
-    if !files::exists(&path)? {
-        return Err(Error::NotAModel {
-            dir: dir.into(),
-            wanted: "config.json",
-            fix: "a model directory holds config.json and model.safetensors",
-        });
+    let is_file = files::is_file(dir).map_err(|source| Error::Io { path: dir.into(), source })?;
+    if is_file || !files::exists(&path)? {
+        let fix = match is_file {
+            true => "it is a file: give the directory with config.json and model.safetensors",
+            false => "a model directory has config.json and model.safetensors",
+        };
+        return Err(Error::NotAModel { dir: dir.into(), wanted: "config.json", fix });
     }
     Ok((files::read(&path)?, path))
 }
