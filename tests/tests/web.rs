@@ -97,7 +97,7 @@ fn wrong_requests_are_explained() {
     assert!(refused(&explorer, &request("guess", &json!({}))).contains("unknown variant `guess`"));
     assert!(patch(&json!({ "colour": 1 })).contains("unknown field `colour`"));
     assert!(patch(&json!({ "corrupted": "The" })).ends_with("give prompts of the same length"));
-    assert!(patch(&json!({ "target": "Mary Mary" })).contains("a target must be one token"));
+    assert!(patch(&json!({ "target": "Mary Mary" })).contains("it must be one token"));
     assert!(patch(&json!({ "clean": "", "corrupted": "" })).contains("the prompt is empty"));
     let green = |more: &Value| refused(&explorer, &request("green", more));
     assert!(green(&json!({})).contains("no place was given"));

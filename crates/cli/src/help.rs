@@ -14,12 +14,12 @@ use crate::several::from_environment;
 const GROUPS: [(&str, &[&str]); 9] = [
     ("Try it", &["demo", "study"]),
     ("One prompt", &["run", "generate", "sensitivity", "lens", "attribute", "features"]),
-    ("Averages over prompts", &["average", "reach", "growth"]),
-    ("Large runs", &["grid", "merge", "summary", "compare"]),
     ("Two prompts", &["patch", "edges", "circuit", "subspace", "transfer", "reduce"]),
-    ("Sources and responses", &["green", "flow", "slice", "regime", "quadratic", "identities"]),
+    ("Sources and responses", &["green", "flow", "slice", "regime", "quadratic", "growth", "identities"]),
     ("Inverse problems", &["invert", "locate"]),
+    ("Averages over places and prompts", &["average", "reach"]),
     ("Several models", &["scale"]),
+    ("Large runs", &["grid", "merge", "summary", "compare"]),
     ("This machine and this program", &["doctor", "devices", "bench", "completions", "man"]),
 ];
 
@@ -30,6 +30,8 @@ const HEADINGS: [(&str, &[&str]); 5] = [
         &[
             "tokens",
             "prompts",
+            "text",
+            "window",
             "task",
             "rows",
             "strict",
@@ -63,6 +65,14 @@ const SHARDED: [&str; 14] = [
     "quadratic",
     "invert",
     "transfer",
+];
+
+/// Options that some commands share with others but refuse, and do not list: what an analysis of pairs cannot take of a
+/// text, what one prompt has no use for, and plots of results without figures.
+const REFUSED: [(&[&str], &[&str]); 3] = [
+    (&["patch", "edges", "circuit", "subspace", "transfer", "reduce"], &["text", "window"]),
+    (&["growth", "subspace"], &["prompts", "text", "window", "task", "rows", "strict"]),
+    (&["identities", "subspace"], &["plot"]),
 ];
 
 /// Largest width of help: longer lines are hard to read.
@@ -106,6 +116,11 @@ pub(crate) fn complete(program: Command, width: usize) -> Command {
         }
         if !SHARDED.contains(&name) {
             program = program.mut_subcommand(name, |command| command.mut_args(hidden_shards));
+        }
+        for (_, options) in REFUSED.iter().filter(|(commands, _)| commands.contains(&name)) {
+            let hidden =
+                |option: Arg| if options.contains(&option.get_id().as_str()) { option.hide(true) } else { option };
+            program = program.mut_subcommand(name, |command| command.mut_args(hidden));
         }
     }
     program

@@ -26,7 +26,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
-    let output = args.output.prepare()?;
+    let output = args.output.without_plot()?;
     let model = args.model.open()?;
     if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         let result = cases.all(identities_of_prompts)?;

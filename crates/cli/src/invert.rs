@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "L,T:X", allow_hyphen_values = true)]
     field_goal: Vec<String>,
     /// Places where sources may act, LEVEL,TOKEN, or LEVEL for its tokens up to the last goal's; without any, every
-    /// place that the goals can depend on. From the end: --from=-1,3
+    /// place that the goals can depend on. -1 is the last
     #[arg(long, value_name = "L,T", num_args = 1..)]
     from: Vec<String>,
     /// Use at most so many places

@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// Response of the hidden source by the model's own forward pass, instead of to first order
     #[arg(long, requires = "hide")]
     finite: bool,
-    /// Levels of the field that are observed; -1 is the last. From the end: --levels=-2,-1
+    /// Levels of the field that are observed; -1 is the last.
     #[arg(long, value_name = "L", value_delimiter = ',', allow_hyphen_values = true, conflicts_with = "values")]
     levels: Vec<i64>,
     /// Observables whose values are observed instead of the field, such as `logit(" Paris")`; with --prompts, each

@@ -28,6 +28,7 @@ mod lens;
 mod locate;
 mod man;
 mod merge;
+mod negative;
 mod observable;
 mod options;
 mod output;
@@ -53,7 +54,9 @@ mod transfer;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use resolvent::engine::closest;
 
 /// The error of a command: one line that names the cause and the fix.
 type Failure = Box<dyn std::error::Error>;
@@ -126,7 +129,7 @@ enum Command {
     Grid(grid::Args),
     /// All analyses of one model and a set of prompts, and one HTML page
     Study(study::Args),
-    /// The same on the embedded model and a few prompts
+    /// All analyses of the embedded model, on a few prompts, and one HTML page
     Demo(study::DemoArgs),
     /// Describe this machine for bug reports, and say what to do
     Doctor(doctor::Args),
@@ -143,8 +146,10 @@ enum Command {
 fn main() -> ExitCode {
     signals::file_size_is_an_error();
     let program = help::complete(Cli::command(), terminal::width());
-    let matches = program.clone().get_matches();
-    shards::remember(&program, &matches, std::env::args_os().skip(1).collect(), false);
+    let words = negative::joined(std::env::args_os());
+    let parsed = program.clone().try_get_matches_from(&words);
+    let matches = parsed.unwrap_or_else(|error| suggested(error, &program).exit());
+    shards::remember(&program, &matches, words.into_iter().skip(1).collect(), false);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     resolvent_report::terminal::start_log();
     let done = progress::watched(|| run(cli.command, program));
@@ -155,6 +160,20 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Adds the command that was probably meant to the error of an unknown one. The parser does not see swapped letters.
+fn suggested(mut error: clap::Error, program: &clap::Command) -> clap::Error {
+    let typed = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(typed)) if error.kind() == ErrorKind::InvalidSubcommand => typed.clone(),
+        _ => return error,
+    };
+    if error.get(ContextKind::SuggestedSubcommand).is_none()
+        && let Some(meant) = closest(&typed, program.get_subcommands().map(clap::Command::get_name))
+    {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![meant.to_owned()]));
+    }
+    error
 }
 
 /// Runs a command. Without one, shows the first commands to try.

@@ -37,6 +37,19 @@ impl OutputArgs {
         }
         Ok(Output { args: self, labels: Vec::new(), observable: None, drawn: None })
     }
+
+    /// Does what [`OutputArgs::prepare`] does for an analysis without figures.
+    pub(crate) fn without_plot(&self) -> Result<Output<'_>, Failure> {
+        match self.plot {
+            Some(_) => Err(no_figures()),
+            None => self.prepare(),
+        }
+    }
+}
+
+/// Returns the error of `--plot` for a result without figures.
+fn no_figures() -> Failure {
+    "this analysis has no figures; leave --plot out".into()
 }
 
 /// The destination of a result, and the names that its plots show.
@@ -120,7 +133,7 @@ impl Output<'_> {
         };
         let mut figures = figures(named.as_ref().unwrap_or(result), &labels);
         match figures.len() {
-            0 => Err("this analysis has no figures; leave --plot out".into()),
+            0 => Err(no_figures()),
             1 => Ok(figures.remove(0)),
             _ => Ok(Grid::new("", figures).into()),
         }

@@ -52,7 +52,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
-    let output = args.output.prepare()?;
+    let output = if args.operators { args.output.without_plot()? } else { args.output.prepare()? };
     let set = prompt_set(args.prompts.as_deref())?;
     let device = args.device.open()?;
     let (small, large) = (model(&device, &args.small)?, model(&device, &args.large)?);

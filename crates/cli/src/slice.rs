@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// Vectors of a basis, or singular values; 8 or as many as there are
     #[arg(short = 'k', long, value_name = "K")]
     rank: Option<usize>,
-    /// Places of the sources, LEVEL,TOKEN, or LEVEL for all of its tokens; without any, all. From the end: --from=-1,3
+    /// Places of the sources, LEVEL,TOKEN, or LEVEL for all of its tokens; without any, all. -1 is the last
     #[arg(long, value_name = "L,T", num_args = 1..)]
     from: Vec<String>,
     /// Places of the readouts, LEVEL,TOKEN, or LEVEL for all of its tokens; without any, all
@@ -317,7 +317,8 @@ impl Args {
             0 => String::new(),
             nodes => format!(", secants of {nodes} nodes to sources of {} |h|", self.amplitude),
         };
-        let mut text = format!("{pairs} pairs, {m} x {k}, {readout} <- {basis}, {pass}{secants}\n");
+        let noun = if pairs == 1 { "pair" } else { "pairs" };
+        let mut text = format!("{pairs} {noun}, {m} x {k}, {readout} <- {basis}, {pass}{secants}\n");
         for (along, title) in [(true, "strongest along a token"), (false, "strongest between tokens")] {
             let mut readings = strongest.iter().filter(|r| (r.from.1 == r.to.1) == along).peekable();
             if readings.peek().is_some() {

@@ -44,7 +44,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
-    let output = args.output.prepare()?;
+    let output = args.output.without_plot()?;
     if args.prompt.set.is_given() {
         return Err("a subspace patch takes one pair of prompts; leave --prompts out".into());
     }

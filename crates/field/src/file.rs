@@ -115,6 +115,9 @@ pub(crate) fn unwritten(path: &Path, error: &io::Error) -> Error {
 }
 
 fn misplaced(path: &Path, error: &io::Error) -> Error {
+    // The name of the temporary file would say nothing to the reader.
+    let error = error.to_string();
+    let error = error.split(" at path ").next().unwrap_or_default();
     let reason = format!("cannot be written: {error}; name a file in a directory that exists and is yours to write to");
     Error::File { path: path.to_owned(), reason }
 }

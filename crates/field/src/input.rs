@@ -3,22 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use resolvent_engine::closest;
+use resolvent_engine::did_you_mean;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
 use crate::error::{Error, Result};
 
-/// Returns the path that an argument is, if it is none of `names`. Without such a file, an argument that is almost one
-/// of the names is an error that says so.
+/// Returns the path that an argument is, if it is none of `names`. Without such a file, it is a mistyped name or path:
+/// the error lists the names, and the one that was probably meant.
 pub(crate) fn file_argument(what: &str, text: &str, names: &[&str]) -> Result<PathBuf> {
-    let name = text.split(':').next().unwrap_or_default();
-    match closest(name, names.iter().copied()) {
-        Some(meant) if !Path::new(text).exists() => {
-            Err(Error::Input(format!("invalid {what} `{text}`: no such file; did you mean `{meant}`?")))
-        }
-        _ => Ok(text.into()),
+    if Path::new(text).exists() {
+        return Ok(text.into());
     }
+    let meant = did_you_mean(text.split(':').next().unwrap_or_default(), names.iter().copied());
+    let names = names.join(", ");
+    Err(Error::Input(format!("invalid {what} `{text}`: no such file, and none of {names}{meant}")))
 }
 
 /// A safetensors file of the user.

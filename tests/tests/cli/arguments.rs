@@ -52,11 +52,14 @@ fn places_and_directions() {
     green(&["--source", "3,0"], &["level 3 is out of range; there are 3, 0 to 2"]);
     green(&["--source", "0,3"], &["token position 3 is out of range"]);
     green(&["--source=-4,0"], &["level -4 is out of range"]);
+    // A negative number is a value of the option before it, also where an option takes several.
+    says(&["slice", "--tokens", "1,2,3", "--from", "0,1", "-4,0"], &["level -4 is out of range"]);
+    says(&["slice", "--tokens", "1,2,3", "--to", "-4,0", "--from", "0"], &["level -4 is out of range"]);
     for place in ["1", "a,b", "1,2,3", ",", "1.5,0", ""] {
         green(&["--source", place], &["invalid place", "LEVEL,TOKEN"]);
     }
     let direction = |more: &[&str], parts: &[&str]| green(&[&["--source", "1,1", "--direction"], more].concat(), parts);
-    direction(&["sideways"], &["sideways", "cannot be read"]);
+    direction(&["sideways"], &["invalid direction `sideways`: no such file, and none of token, random, sensitivity"]);
     direction(&["random:x"], &["invalid seed `x`"]);
     direction(&["token:#99"], &["outside the vocabulary"]);
     direction(&["sensitivity"], &["needs an observable (--target)"]);
@@ -157,6 +160,7 @@ fn usage() {
         &["patch", "--tokens", "1", "--target", "#1", "--corrupted", "a", "--corrupted-tokens", "1"],
         &["green", "--tokens", "1"],
         &["devices", "--json"],
+        &["generate", "--tokens", "1", "--new", "-1"],
     ] {
         let Ran { code, stdout, stderr } = run(arguments);
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{arguments:?}: {stderr}");

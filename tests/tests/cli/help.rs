@@ -46,6 +46,24 @@ fn help_of_a_command_ends_with_examples() {
     assert!(shown[places[5]..].contains("\n  resolvent patch \"The capital of France is\" --corrupted "), "{shown}");
 }
 
+/// What a command refuses is not offered, and is refused before the work.
+#[test]
+fn help_lists_only_what_a_command_takes() {
+    for (command, refused, taken) in [
+        ("patch", &["--text ", "--window "][..], "--prompts "),
+        ("subspace", &["--text ", "--prompts <FILE>  ", "--plot "], "--site "),
+        ("identities", &["--plot "], "--text "),
+        ("growth", &["--prompts ", "--rows "], "--plot "),
+    ] {
+        let shown = run(&[command, "--help"]).done();
+        assert!(shown.contains(taken) && !refused.iter().any(|part| shown.contains(part)), "{command}: {shown}");
+    }
+    let pair = ["identities", "--tokens", "1,2", "--target", "#1", "--plot", "x.svg", "--model", "/no/such/model"];
+    assert!(run(&pair).failed().contains("this analysis has no figures; leave --plot out"));
+    let pair = ["scale", "atlas-nano", "/no/such/model", "--operators", "--plot", "x.svg"];
+    assert!(run(&pair).failed().contains("this analysis has no figures; leave --plot out"));
+}
+
 /// Help is as wide as `COLUMNS` says where stdout is no terminal.
 #[test]
 fn help_is_as_wide_as_the_terminal() {
@@ -153,8 +171,10 @@ fn mistyped_names_are_answered() {
         let ran = run(&[&patch[..], &wrong].concat());
         assert!(ran.code == Some(2) && ran.stderr.contains(&format!("did you mean `{meant}`?")), "{}", ran.stderr);
     }
-    let ran = run(&["sensitivty"]);
-    assert!(ran.code == Some(2) && ran.stderr.contains("'sensitivity'"), "{}", ran.stderr);
+    for (wrong, meant) in [("sensitivty", "sensitivity"), ("rnu", "run")] {
+        let ran = run(&[wrong]);
+        assert!(ran.code == Some(2) && ran.stderr.contains(&format!("'{meant}'")), "{}", ran.stderr);
+    }
     // A name that is like none gets no suggestion.
     let line = on_host(&["run", "x", "--model", "no/such/model"]).failed();
     assert!(!line.contains("did you mean"), "{line}");

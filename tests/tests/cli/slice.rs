@@ -207,7 +207,7 @@ fn invalid_arguments_are_refused() {
             assert!(line.contains(part), "{more:?}: `{part}` is not in: {line}");
         }
     };
-    says(&["--basis", "sideways"], &["sideways", "cannot be read"]);
+    says(&["--basis", "sideways"], &["invalid basis `sideways`: no such file, and none of pca, unembed"]);
     says(&["--basis", "krylov:x"], &["invalid seed `x`: expected krylov:SEED"]);
     says(&["--basis", "unembed:#53"], &["outside the vocabulary"]);
     says(&["--basis", "unembed:#1,,#2"], &["no tokenizer"]);

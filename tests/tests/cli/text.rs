@@ -44,7 +44,7 @@ fn texts_that_are_no_tokens() {
     sensitivity(" abc", &["is 2 tokens: ` ab` #30, `c` #2"]);
     sensitivity("ab ", &["is 2 tokens", "did you mean ` ab`?"]);
     sensitivity("É", &["no token for"]);
-    sensitivity("", &["must be one token, and this one is empty"]);
+    sensitivity("", &["must be one token, and it is empty"]);
     // The limit is the model's vocabulary, which may be larger than the tokenizer's.
     sensitivity("#53", &["`#53` is outside the vocabulary", "0 to 52"]);
     says(&["run", "AB"], &["`AB` has characters that this tokenizer has no token for"]);

@@ -47,7 +47,8 @@ pub(super) enum Normalization {
 
 impl DictionaryConfig {
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| fail(path, format!("cannot be read: {e}")))?;
+        let bytes = std::fs::read(path)
+            .map_err(|e| fail(path, format!("cannot be read: {e}; give the folder of a dictionary")))?;
         let value: Value = serde_json::from_slice(&bytes)
             .map_err(|e| fail(path, format!("is not JSON ({e}); give the folder of a dictionary")))?;
         Self::parse(&value).map_err(|reason| fail(path, reason))

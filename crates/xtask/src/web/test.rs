@@ -168,7 +168,7 @@ impl Page {
             browser.fill(selector, before.as_str().unwrap_or_default())
         };
         wrong("#corrupted", "The capital is", "give prompts of the same length")?;
-        wrong("#target", "Paris is", "a target must be one token")?;
+        wrong("#target", "Paris is", "it must be one token")?;
         wrong("#clean", "", "the prompt is empty")?;
         browser.click("#compute")?;
         self.done()?;
