@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     direction: DirectionArgs,
     /// Places of the sources, LEVEL,TOKEN, or LEVEL for its tokens up to the observable's position; without any, every
-    /// level and token up to that. From the end: --sites=-1,3
+    /// level and token up to that. -1 is the last
     #[arg(long, value_name = "L,T", num_args = 1..)]
     sites: Vec<String>,
     /// Amplitudes, with commas between them
@@ -122,14 +122,20 @@ fn mean_radii(result: &Labelled) -> String {
     )
 }
 
-/// Formats one row for each place: derivatives, radius, and the error at each amplitude.
+/// Formats two tables with a row for each place: derivatives and radii, then the error at each amplitude. One table of
+/// both would be wider than most terminals.
 fn table(run: &Run, args: &Args, result: &Labelled) -> String {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
     let amplitudes = of("amplitudes");
     let secant = of("secant_radius");
     let unit = if args.absolute { "the direction" } else { "|h[l,t]| times the direction" };
+    let places: Vec<String> = of("sites")
+        .chunks(2)
+        .map(|site| format!("h[{},{}] {}", site[0], site[1], label(run, site[1] as usize)))
+        .collect();
+    let wide = places.iter().map(|place| place.chars().count()).fold("source at".len(), usize::max);
     let mut text = format!(
-        "J = {} along {}; amplitudes in units of {unit}\n{:<22} {:>10} {:>10} {:>9} {:>9}{}   error at",
+        "J = {} along {}; amplitudes in units of {unit}\n{:<wide$} {:>10} {:>10} {:>9} {:>9}{}\n",
         visible(&args.observable.title()),
         visible(&args.direction.direction),
         "source at",
@@ -139,20 +145,22 @@ fn table(run: &Run, args: &Args, result: &Labelled) -> String {
         "by jet",
         if secant.is_empty() { String::new() } else { format!(" {:>9}", format!("{} nodes", args.nodes)) }
     );
+    for (n, place) in places.iter().enumerate() {
+        let [first, second, radius, jet] = ["first_order", "second", "radius", "jet_radius"].map(|name| of(name)[n]);
+        let _infallible = write!(text, "{place:<wide$} {first:>10.4} {second:>10.4} {radius:>9.4} {jet:>9.4}");
+        if let Some(radius) = secant.get(n) {
+            let _infallible = write!(text, " {radius:>9.4}");
+        }
+        text.push('\n');
+    }
+    let _infallible = write!(text, "\n{:<wide$}", "error at");
     for a in amplitudes {
         let _infallible = write!(text, " {a:>7}");
     }
     text.push('\n');
-    for n in 0..of("radius").len() {
-        let (level, at) = (of("sites")[2 * n] as usize, of("sites")[2 * n + 1] as usize);
-        let place = format!("h[{level},{at}] {}", label(run, at));
-        let [first, second, radius, jet] = ["first_order", "second", "radius", "jet_radius"].map(|name| of(name)[n]);
-        let _infallible = write!(text, "{place:<22} {first:>10.4} {second:>10.4} {radius:>9.4} {jet:>9.4}");
-        if let Some(radius) = secant.get(n) {
-            let _infallible = write!(text, " {radius:>9.4}");
-        }
-        text.push_str("           ");
-        for e in &of("error")[n * amplitudes.len()..(n + 1) * amplitudes.len()] {
+    for (place, errors) in places.iter().zip(of("error").chunks(amplitudes.len())) {
+        let _infallible = write!(text, "{place:<wide$}");
+        for e in errors {
             let _infallible = match e.is_nan() {
                 true => write!(text, " {:>7}", "-"),
                 false => write!(text, " {:>6.1}%", 100.0 * e),

@@ -9,6 +9,13 @@ fn from_end(result: &Labelled) -> bool {
     result.metadata.contains_key("prompts")
 }
 
+/// Returns whether labels are the positions from the end, `-3`, `-2`, `-1`. They say where a column is, and positions
+/// from the start would be those of the longest prompt alone.
+pub(crate) fn are_from_end(labels: &[String]) -> bool {
+    let places = (0..labels.len()).rev().map(|before| format!("-{}", before + 1));
+    !labels.is_empty() && labels.iter().zip(places).all(|(label, place)| *label == place)
+}
+
 /// Names a token in a sentence: `9 " Mary"`, or `-5` in means over prompts.
 pub(crate) fn token_of(result: &Labelled, labels: &[String], at: usize) -> String {
     match labels.get(at) {
@@ -40,6 +47,7 @@ mod tests {
             ("1 \" cat\"".to_owned(), "1 ·cat".to_owned())
         );
         let ends = ["-2", "-1"].map(str::to_owned);
+        assert!(are_from_end(&ends) && !are_from_end(&texts) && !are_from_end(&ends[..1]) && !are_from_end(&[]));
         assert_eq!((token_of(&many, &ends, 1), row_of(&many, &ends, 1)), ("-1".to_owned(), "-1".to_owned()));
         assert_eq!((token_of(&one, &[], 4), row_of(&one, &[], 4)), ("4".to_owned(), "4".to_owned()));
     }

@@ -5,6 +5,7 @@ use crate::axis::number::{minus, power, value};
 use crate::colour::{Map, Paint};
 use crate::figure::scale_bar;
 use crate::scene::{Anchor, Mark, Scene, clean, font, label, token};
+use crate::tokens::are_from_end;
 
 /// Values over rows and columns, as coloured cells. The first row, such as level 0, is at the bottom.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +18,8 @@ pub struct Heatmap {
     pub rows: Vec<String>,
     /// Names of the columns from the left.
     pub columns: Vec<String>,
-    /// Whether columns are tokens: spaces in their names are made visible, and their positions are shown.
+    /// Whether columns are tokens: spaces in their names are made visible, and their positions are shown, unless the
+    /// names are positions from the end.
     pub tokens: bool,
     /// The values `[rows, columns]`, row-major. NaN is drawn as no value.
     pub values: Vec<f32>,
@@ -136,6 +138,7 @@ impl Heatmap {
 
     fn cells(&self, scene: &mut Scene, plan: &Layout, top: f64) {
         let hovers = self.rows.len() * self.columns.len() <= MOST_HOVERS;
+        let from_end = are_from_end(&self.columns);
         let mut voids = Vec::new();
         for row in (0..self.rows.len()).rev() {
             for column in 0..self.columns.len() {
@@ -149,7 +152,7 @@ impl Heatmap {
                 let class = if value.is_nan() { "cell none" } else { "cell" };
                 let mut mark = Mark::rect(class, [x, y, width, height]).fill(paint);
                 if hovers {
-                    let name = match self.tokens {
+                    let name = match self.tokens && !from_end {
                         true => token(column, &self.columns[column]),
                         false => clean(&self.columns[column]),
                     };
@@ -276,7 +279,7 @@ impl Layout {
             decimals: 2,
         };
         plan.turn_names(longest);
-        if map.tokens {
+        if map.tokens && !are_from_end(&map.columns) {
             plan.fit_positions();
         }
         plan.fit_numbers(map);

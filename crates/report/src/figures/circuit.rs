@@ -3,7 +3,7 @@
 use resolvent_field::Labelled;
 
 use super::edges::graph;
-use super::read::fact;
+use super::read::{fact, prompts};
 use crate::circuits::Edges;
 use crate::{Axis, Figure, Lines, Reference, Series};
 
@@ -20,11 +20,11 @@ pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
         Axis::linear("share of the effect that remains"),
     );
     plot.subtitle = format!(
-        "edges ranked by {}, {}; all others {}; {} prompts",
+        "edges ranked by {}, {}; all others {}; {}",
         fact(result, "score"),
         fact(result, "selection"),
         fact(result, "ablation"),
-        fact(result, "prompts")
+        prompts(result)
     );
     plot.markers = true;
     plot.references = vec![Reference::Level(1.0, "the clean prompt".to_owned())];

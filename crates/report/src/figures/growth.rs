@@ -30,7 +30,7 @@ pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
         plot(
             "Departure from normality",
             "block",
-            Axis::linear("0 normal, 1 no eigenvalue"),
+            Axis::linear("0: normal; 1: all eigenvalues are 0"),
             vec![series("departure", "departure")],
         ),
     ];

@@ -30,7 +30,7 @@ fn map(result: &Labelled, labels: &[String]) -> Option<Heatmap> {
 /// Draws the energy of the solution and of the baselines.
 fn energies(result: &Labelled) -> Bars {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
-    let mut bars = Bars::new("Energy", Axis::log("sum of |s|^2"));
+    let mut bars = Bars::new("Energy", Axis::log("sum of |s|²"));
     bars.subtitle = "for the same predicted change".to_owned();
     bars.dots = true;
     bars.groups = vec!["energy".to_owned()];
@@ -51,7 +51,7 @@ fn changes(result: &Labelled) -> Option<Bars> {
     let (target, goals) = (f64::from(*of("target").first()?), of("target").len());
     let mut bars = Bars::new("Change of J", Axis::linear("first goal"));
     bars.groups = ["predicted", "achieved by the model"].map(str::to_owned).to_vec();
-    bars.references = vec![(target, "asked for".to_owned())];
+    bars.references = vec![(target, "goal".to_owned())];
     let row = |name: &str, predicted: f32, achieved: f32| Category {
         name: name.replace('_', " "),
         estimates: [predicted, achieved].map(|x| Some(Estimate::new(x.into()))).to_vec(),

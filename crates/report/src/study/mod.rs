@@ -62,9 +62,9 @@ pub fn study_page(studied: &Studied, found: &study::Results) -> Page {
     let mut lead = format!(
         "The residual stream of `{}` ({}) as a field h[l,t], and how sources put into it propagate: {}. J is the logit of the \
          clean prompt's answer less that of the corrupted prompt's, at the last token.\n\nThe checks of every analysis are listed \
-         at the end. Figures are means over tasks. Intervals are 95 % bootstraps over prompts, and there is none for fewer \
-         than eight. Definitions and rules are version {RULES}, fixed before the results. With eight statements, one in \
-         three studies has an interval that misses its true value.\n\n{}",
+         at the end. Figures are means over tasks; n is the number of prompts. Intervals are 95 % bootstraps over \
+         prompts, and there is none for fewer than eight. Definitions and rules are version {RULES}, fixed before the \
+         results. With eight statements, one in three studies has an interval that misses its true value.\n\n{}",
         studied.model,
         studied.shape,
         tasks.join(", "),

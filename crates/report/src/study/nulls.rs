@@ -9,8 +9,8 @@ use crate::{Cell, Section, Table};
 pub(super) fn about(nulls: &[(Null, Vec<Done>)]) -> String {
     let words: Vec<&str> = nulls.iter().map(|(null, _)| null.words()).collect();
     match words.is_empty() {
-        true => "No null was run, so these verdicts may be those of any network of this shape: leave out `--no-nulls`, or use \
-                 `study` in place of `demo`."
+        true => "No null was run, such as the same network with random weights, so these verdicts may be those of any \
+                 network of this shape: leave out `--no-nulls`, or use `study` in place of `demo`."
             .to_owned(),
         false => format!(
             "The same analyses ran on nulls: {}. A statement is beyond a null if the whole interval of this model speaks \

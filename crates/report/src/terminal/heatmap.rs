@@ -7,6 +7,7 @@ use resolvent_field::Array;
 use crate::axis::number::value;
 use crate::rows::{names, row_sizes};
 use crate::scene::{clean, label};
+use crate::tokens::are_from_end;
 
 /// How cells are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,11 @@ impl<'a> Heatmap<'a> {
         maps.iter().map(|map| map.draw(style, width, most)).collect::<Vec<_>>().join("\n")
     }
 
+    /// Returns whether the columns are aligned from the end, as in means over prompts.
+    fn is_from_end(&self) -> bool {
+        self.labels.len() == self.tokens && are_from_end(self.labels)
+    }
+
     fn largest(&self) -> f32 {
         self.values.iter().map(|x| x.abs()).filter(|x| x.is_finite()).fold(0.0, f32::max)
     }
@@ -97,7 +103,9 @@ impl<'a> Heatmap<'a> {
             texts.for_each(|text| out.push_str(&format!("{text:>cell$}")));
             out.push('\n');
         };
-        below(&mut (first..self.tokens).map(|t| t.to_string()));
+        if !self.is_from_end() {
+            below(&mut (first..self.tokens).map(|t| t.to_string()));
+        }
         below(&mut labels[first..].iter().cloned());
         out
     }
@@ -109,7 +117,11 @@ impl<'a> Heatmap<'a> {
             notes.push(format!("numbers below are in units of 1e{scale}"));
         }
         if first > 0 {
-            notes.push(format!("tokens {first} to {} of {}", self.tokens - 1, self.tokens));
+            let (last, all) = (self.tokens - 1, self.tokens);
+            notes.push(match self.is_from_end() {
+                true => format!("tokens -{} to -1 of {all}", all - first),
+                false => format!("tokens {first} to {last} of {all}"),
+            });
         }
         if self.rows.len() < self.names.len() {
             let sizes = row_sizes(self.values, self.tokens);
@@ -199,6 +211,18 @@ mod tests {
         let labels = texts(["a", "b", "c"]);
         let text = map("norm", &array, &labels).render(Style::Plain, 20);
         assert!(text.contains("(numbers below are in units of 1e-6; tokens 1 to 2 of 3)"), "{text}");
+    }
+
+    /// Positions from the start would mislead below the mean of prompts of several lengths.
+    #[test]
+    fn positions_from_the_end_are_the_only_ones() {
+        let array = array(vec![1.0; 6]);
+        let labels = texts(["-3", "-2", "-1"]);
+        let text = map("mean", &array, &labels).render(Style::Plain, 80);
+        let below: Vec<&str> = text.lines().skip(3).collect();
+        assert_eq!(below, ["           -3     -2     -1"], "{text}");
+        let narrow = map("mean", &array, &labels).render(Style::Plain, 20);
+        assert!(narrow.contains("(tokens -2 to -1 of 3)"), "{narrow}");
     }
 
     /// The factor belongs to the cells, not to the numbers of the title.
