@@ -52,12 +52,17 @@ pub(crate) fn integers(any: &Bound<'_, PyAny>) -> Result<Vec<i64>> {
     let kind: String = array.getattr("dtype")?.getattr("kind")?.extract()?;
     let shape: Vec<usize> = array.getattr("shape")?.extract()?;
     let empty = shape.contains(&0);
+    if kind == "U" {
+        return Err(value_error("a prompt is one text, and this is a list of texts; give it to run_all or prompts"));
+    }
     if !(kind == "i" || kind == "u" || empty) {
         return Err(value_error("a prompt is text or token ids: a list or an array of whole numbers"));
     }
     match shape[..] {
         [_] | [1, _] => Ok(array.call_method0("ravel")?.call_method0("tolist")?.extract()?),
-        _ => Err(value_error(format!("invalid shape {shape:?} of token ids: expected one prompt [T]"))),
+        _ => Err(value_error(format!(
+            "invalid shape {shape:?} of token ids: expected one prompt [T]; run_all and prompts take several"
+        ))),
     }
 }
 

@@ -97,6 +97,12 @@ def test_integers_of_numpy(run, tiny):
     assert Source(SITE, np.int64(1), np.ones(32)) == Source(SITE, 1, np.ones(32))
 
 
+def test_several_prompts_are_not_one(tiny):
+    for several, message in [(["a", "b"], "a list of texts; give it to run_all"), ([[1], [2]], "run_all and prompts")]:
+        with pytest.raises(ValueError, match=message):
+            tiny.run(several)
+
+
 @pytest.mark.parametrize(
     ("message", "act"),
     [
