@@ -41,13 +41,15 @@ const OTHERS: [&str; 4] = ["apt-get", "dnf", "pacman", "pip"];
 const WITHOUT_DEVICE: [&str; 8] = ["devices", "doctor", "completions", "man", "merge", "grid", "compare", "summary"];
 
 /// Options of other programs: cargo, xtask, `benches/peers/run` and SLURM.
-const OTHER_OPTIONS: [&str; 10] = [
+const OTHER_OPTIONS: [&str; 12] = [
     "--array",
     "--cpus-per-task",
     "--dependency",
     "--example",
     "--help",
+    "--locked",
     "--only",
+    "--path",
     "--release",
     "--short",
     "--version",
