@@ -9,13 +9,17 @@ use safetensors::tensor::Dtype;
 
 use crate::error::{Error, Result};
 
-/// Returns the path that an argument is, if it is none of `names`. Without such a file, it is a mistyped name or path:
+/// Returns the path that an argument is, if it is none of `names`. A word that is no file either is a mistyped name:
 /// the error lists the names, and the one that was probably meant.
 pub(crate) fn file_argument(what: &str, text: &str, names: &[&str]) -> Result<PathBuf> {
     if Path::new(text).exists() {
         return Ok(text.into());
     }
     let meant = did_you_mean(text.split(':').next().unwrap_or_default(), names.iter().copied());
+    // A path that is missing is an error of the file system, when the file is read.
+    if meant.is_empty() && text.contains(['/', '\\', '.']) {
+        return Ok(text.into());
+    }
     let names = names.join(", ");
     Err(Error::Input(format!("invalid {what} `{text}`: no such file, and none of {names}{meant}")))
 }
