@@ -71,8 +71,9 @@ impl Checkpoint {
     /// and number formats.
     ///
     /// Names may have their family's prefix, such as `transformer.`. Stored buffers such as causal masks are ignored.
-    /// If the embeddings are tied, the token embedding is also the unembedding. A stored unembedding is then ignored,
-    /// with a warning if it differs. If a tied model stores only the unembedding, that tensor serves as both.
+    /// If the embeddings are tied, the token embedding is also the unembedding. A stored unembedding that differs from it
+    /// is used nevertheless, with a warning, as in Hugging Face's library. If a tied model stores only the unembedding,
+    /// that tensor serves as both.
     ///
     /// # Errors
     /// A file is missing, unreadable or damaged; the configuration is unusable; a tensor is missing, unexpected, of the
@@ -97,16 +98,18 @@ impl Checkpoint {
         let stored = layout::collect(&files, layout)?;
         let (tensors, spare) = layout::check(dir, &architecture, stored, &layout::shared(&files, layout))?;
         let config_hash = blake3::hash(config_bytes);
-        let checkpoint = Self { architecture, config_hash, files, tensors, hash: OnceLock::new() };
+        let mut checkpoint = Self { architecture, config_hash, files, tensors, hash: OnceLock::new() };
         let Layout { embedding, head, .. } = &checkpoint.architecture.layout;
         if let (Some(spare), Some(tied)) = (spare, checkpoint.tensors.get(embedding))
             && !checkpoint.same_bytes(&spare, tied)
         {
             tracing::warn!(
                 "{}: {head} differs from {embedding} although the embeddings are declared tied; \
-                 {embedding} is used (set tie_word_embeddings to false in config.json to use {head})",
+                 {head} is used (remove it from the files to use {embedding})",
                 dir.display()
             );
+            checkpoint.tensors.insert(head.clone(), spare);
+            checkpoint.architecture.layout.tied = false;
         }
         Ok(checkpoint)
     }

@@ -84,6 +84,11 @@ impl<'a> Fields<'a> {
         Err(self.error(format!("`{name}` is missing; use the config.json that came with the weights")))
     }
 
+    /// Returns a size, or the default of the family's own library where the file has none.
+    pub(crate) fn size_or(&self, name: &str, default: usize) -> Result<usize> {
+        Ok(self.size_or_none(name)?.unwrap_or(default))
+    }
+
     pub(crate) fn size_or_none(&self, name: &str) -> Result<Option<usize>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let size = value.as_u64().and_then(|n| usize::try_from(n).ok());
@@ -138,8 +143,11 @@ impl<'a> Fields<'a> {
     pub(crate) fn activation(&self, name: &str, default: Activation, gated: bool) -> Result<Activation> {
         let Some(value) = self.get(name) else { return Ok(default) };
         match value.as_str() {
-            Some("gelu_new" | "gelu_pytorch_tanh") => Ok(Activation::GeluNew),
-            Some("gelu") => Ok(Activation::Gelu),
+            // Hugging Face computes each of these in more than one way, with equal results.
+            Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate") => {
+                Ok(Activation::GeluNew)
+            }
+            Some("gelu" | "gelu_python") => Ok(Activation::Gelu),
             Some("silu" | "swish") if gated => Ok(Activation::Silu),
             _ if gated => Err(self.wrong(name, "gelu_new, gelu_pytorch_tanh, gelu or silu", value)),
             _ => Err(self.wrong(name, "gelu_new, gelu_pytorch_tanh or gelu", value)),

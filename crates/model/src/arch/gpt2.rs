@@ -262,7 +262,8 @@ impl From<&Config> for Architecture {
                 final_norm: NormAt { name: "ln_f".to_owned(), width: config.n_embd },
                 head: "lm_head.weight".to_owned(),
                 tied: config.tie_word_embeddings,
-                prefix: "transformer.",
+                renamed: &[("transformer.", "")],
+                base: "",
                 ignored: Ignored(is_mask),
             },
         }

@@ -119,8 +119,10 @@ pub(crate) struct Layout {
     pub(crate) head: String,
     /// Whether the unembedding is the token embedding.
     pub(crate) tied: bool,
-    /// Prefix that some files put before every name.
-    pub(crate) prefix: &'static str,
+    /// Starts of names in some files, and what they are in these names.
+    pub(crate) renamed: &'static [(&'static str, &'static str)],
+    /// Start of these names, except the head's, that files of a model without a head leave out.
+    pub(crate) base: &'static str,
     /// Returns whether a stored tensor is not a weight, such as a causal mask.
     pub(crate) ignored: Ignored,
 }

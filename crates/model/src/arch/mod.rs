@@ -32,7 +32,7 @@ use sizes::{MAX_SIZE, too_large};
 pub use resolvent_ops::attention::MAX_D_HEAD;
 
 /// The families, in the order in which they are tried.
-const FAMILIES: [Family; 9] = [
+const FAMILIES: [Family; 10] = [
     gpt2::FAMILY,
     llama::LLAMA,
     llama::MISTRAL,
@@ -41,6 +41,7 @@ const FAMILIES: [Family; 9] = [
     neox::FAMILY,
     gemma::GEMMA2,
     gemma::GEMMA3,
+    gemma::GEMMA3_WITH_IMAGES,
     olmo2::FAMILY,
 ];
 

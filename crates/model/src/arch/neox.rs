@@ -10,20 +10,20 @@ use crate::error::Result;
 pub(super) const FAMILY: Family = Family { model_types: &["gpt_neox"], classes: &["GPTNeoXForCausalLM"], read };
 
 fn read(fields: &Fields<'_>) -> Result<Architecture> {
-    let (d, heads) = (fields.size(&["hidden_size"])?, fields.size(&["num_attention_heads"])?);
+    let (d, heads) = (fields.size_or("hidden_size", 6144)?, fields.size_or("num_attention_heads", 64)?);
     if heads == 0 || !d.is_multiple_of(heads) {
         let message = format!("`hidden_size` is {d}, which `num_attention_heads` = {heads} does not divide");
         return Err(fields.error(message));
     }
     let sizes = Sizes {
-        layers: fields.size(&["num_hidden_layers"])?,
+        layers: fields.size_or("num_hidden_layers", 44)?,
         d,
         heads,
         kv_heads: heads,
         d_head: d / heads,
-        inner: fields.size(&["intermediate_size"])?,
-        vocab: fields.size(&["vocab_size"])?,
-        n_ctx: fields.size(&["max_position_embeddings"])?,
+        inner: fields.size_or("intermediate_size", 24_576)?,
+        vocab: fields.size_or("vocab_size", 50_432)?,
+        n_ctx: fields.size_or("max_position_embeddings", 2048)?,
     };
     sizes.check().map_err(|message| fields.error(message))?;
     let activation = fields.activation("hidden_act", Activation::Gelu, false)?;
@@ -79,7 +79,8 @@ fn layout(sizes: &Sizes, attention_bias: bool, tied: bool) -> Layout {
         final_norm: NormAt { name: "gpt_neox.final_layer_norm".to_owned(), width: d },
         head: "embed_out.weight".to_owned(),
         tied,
-        prefix: "",
+        renamed: &[],
+        base: "gpt_neox.",
         ignored: Ignored(|name| {
             is_rotary_table(name) || name.ends_with(".attention.bias") || name.ends_with(".attention.masked_bias")
         }),

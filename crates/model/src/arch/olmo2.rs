@@ -1,6 +1,6 @@
 //! OLMo 2: norms after attention and MLP only, and one norm over all queries, and over all keys.
 
-use super::decoder::{Biases, Decoder, Norms, QkNorm};
+use super::decoder::{Biases, Decoder, Norms, QkNorm, Unstated};
 use super::{Activation, Family, NormKind};
 
 pub(super) const FAMILY: Family = Family {
@@ -19,7 +19,17 @@ pub(super) const FAMILY: Family = Family {
             },
             biases: Biases { qkv: bias, out: bias, mlp: false },
             activation: fields.activation("hidden_act", Activation::Silu, true)?,
-            rope_theta: 10_000.0,
+            unstated: Unstated {
+                vocab: 50_304,
+                d: 4096,
+                inner: 11_008,
+                layers: 32,
+                heads: 32,
+                kv_heads: None,
+                d_head: None,
+                n_ctx: 2048,
+            },
+            rope_theta: Some(10_000.0),
             eps: 1e-5,
             tied: false,
         };

@@ -27,6 +27,8 @@ fn layers_slide_where_their_family_says() {
     let sliding = json!({"sliding_window": 3});
     assert_eq!(windows(&with("mistral", &sliding).unwrap()), [Some(3); 4]);
     assert_eq!(windows(&with("mistral", &json!({"sliding_window": null})).unwrap()), [None; 4]);
+    assert_eq!(windows(&with("mistral", &json!({})).unwrap()), [Some(4096); 4]);
+    assert_eq!(windows(&with("gemma2", &json!({})).unwrap()), [Some(4096), None, Some(4096), None]);
     assert_eq!(windows(&with("gemma2", &sliding).unwrap()), [Some(3), None, Some(3), None]);
     let three = json!({"sliding_window": 3, "sliding_window_pattern": 3});
     let gemma3 = with("gemma3_text", &three).unwrap();
@@ -37,6 +39,11 @@ fn layers_slide_where_their_family_says() {
     assert_eq!(windows(&with("qwen2", &json!({"sliding_window": 3, "max_window_layers": 2})).unwrap()), [None; 4]);
     let used = json!({"sliding_window": 3, "max_window_layers": 2, "use_sliding_window": true});
     assert_eq!(windows(&with("qwen3", &used).unwrap()), [None, None, Some(3), Some(3)]);
+    let mut none = used;
+    none["sliding_window"] = Value::Null;
+    assert_eq!(windows(&with("qwen3", &none).unwrap()), [None; 4]);
+    let unstated = json!({"max_window_layers": 2, "use_sliding_window": true});
+    assert_eq!(windows(&with("qwen2", &unstated).unwrap()), [None, None, Some(4096), Some(4096)]);
     let listed =
         json!({"sliding_window": 3, "layer_types": ["full_attention", "sliding_attention"], "num_hidden_layers": 2});
     assert_eq!(windows(&with("gemma2", &listed).unwrap()), [None, Some(3)]);
@@ -95,6 +102,89 @@ fn rotary_embeddings_have_their_published_frequencies() {
     assert!((frequencies(&yarn).scale - (0.1 * 4.0f64.ln() + 1.0)).abs() < 1e-15);
 }
 
+/// Frequencies of which pairs of columns, as in Hugging Face's library.
+#[test]
+fn rotary_embeddings_have_the_special_cases_of_their_library() {
+    let rotary = |kind: &str, own: &Value| with(kind, own).unwrap().rotary[0].clone();
+    let plain = rotary("llama", &json!({}));
+    let scaled = |scaling: &Value| rotary("llama", &json!({"rope_scaling": scaling}));
+    assert_eq!(scaled(&json!({"type": "dynamic", "factor": 2.0})), plain);
+    // A beta of 0 counts as absent.
+    let yarn = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16});
+    let mut zero = yarn.clone();
+    zero["beta_fast"] = json!(0);
+    assert_eq!(scaled(&zero), scaled(&yarn));
+    // The length beside the scaling has priority over the one in it.
+    let mut other = yarn.clone();
+    other["original_max_position_embeddings"] = json!(4000);
+    let beside = json!({"rope_scaling": other, "original_max_position_embeddings": 16});
+    assert_eq!(rotary("llama", &beside), scaled(&yarn));
+    assert_ne!(scaled(&other), scaled(&yarn));
+    // 3 of 4 columns: the third is rotated with the fourth.
+    let odd = rotary("gpt_neox", &json!({"rotary_pct": 0.75}));
+    assert_eq!(odd.frequencies, [1.0, 10_000f64.powf(-2.0 / 3.0)]);
+}
+
+#[test]
+fn sizes_that_are_not_stated_are_those_of_the_library() {
+    let sizes = |config: &Value| Architecture::from_json(&config.to_string()).unwrap().sizes;
+    // The published description of the text model of Gemma 3 4B states no more than this.
+    let text = json!({
+        "model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34,
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024,
+    });
+    let expected =
+        Sizes { layers: 34, d: 2560, heads: 8, kv_heads: 4, d_head: 256, inner: 10240, vocab: 262_208, n_ctx: 131_072 };
+    assert_eq!(sizes(&text), expected);
+    let of = |kind: &str| {
+        let Sizes { layers, d, heads, kv_heads, d_head, inner, vocab, n_ctx } = sizes(&json!({"model_type": kind}));
+        [layers, d, heads, kv_heads, d_head, inner, vocab, n_ctx]
+    };
+    assert_eq!(of("llama"), [32, 4096, 32, 32, 128, 11_008, 32_000, 2048]);
+    assert_eq!(of("mistral"), [32, 4096, 32, 8, 128, 14_336, 32_000, 131_072]);
+    assert_eq!(of("qwen2"), [32, 4096, 32, 32, 128, 22_016, 151_936, 32_768]);
+    assert_eq!(of("qwen3"), [32, 4096, 32, 32, 128, 22_016, 151_936, 32_768]);
+    assert_eq!(of("gemma2"), [26, 2304, 8, 4, 256, 9216, 256_000, 8192]);
+    assert_eq!(of("gemma3_text"), [26, 2304, 8, 4, 256, 9216, 262_208, 131_072]);
+    assert_eq!(of("olmo2"), [32, 4096, 32, 32, 128, 11_008, 50_304, 2048]);
+    assert_eq!(of("gpt_neox"), [44, 6144, 64, 64, 96, 24_576, 50_432, 2048]);
+    // A null is not the same as no field.
+    assert_eq!(sizes(&json!({"model_type": "mistral", "num_key_value_heads": null})).kv_heads, 32);
+    assert_eq!(sizes(&json!({"model_type": "qwen3", "num_attention_heads": 64})).d_head, 128);
+}
+
+#[test]
+fn the_text_model_beside_one_of_images_is_read() {
+    let text = json!({"model_type": "gemma3_text", "hidden_size": 12, "num_attention_heads": 3, "head_dim": 4,
+        "num_key_value_heads": 1, "num_hidden_layers": 2, "intermediate_size": 20, "vocab_size": 11,
+        "final_logit_softcapping": 3.0});
+    let alone = Architecture::from_json(&text.to_string()).unwrap();
+    let with_images = |more: &Value| {
+        let mut config = json!({"model_type": "gemma3", "text_config": text, "vision_config": {"hidden_size": 8}});
+        more.as_object().into_iter().flatten().for_each(|(key, value)| config[key] = value.clone());
+        Architecture::from_json(&config.to_string())
+    };
+    let model = with_images(&json!({})).unwrap();
+    assert_eq!((model.sizes, model.tensors()), (alone.sizes, alone.tensors()));
+    assert_eq!((&model.attention, &model.rotary), (&alone.attention, &alone.rotary));
+    assert_eq!((model.logit_cap, alone.logit_cap), (None, Some(3.0)));
+    let ignored = model.layout.ignored.0;
+    assert!(ignored("vision_tower.vision_model.head.probe") && ignored("model.multi_modal_projector.x.weight"));
+    assert!(!ignored("model.layers.0.mlp.up_proj.weight") && !(alone.layout.ignored.0)("vision_tower.x"));
+    assert!(!with_images(&json!({"tie_word_embeddings": false})).unwrap().layout.tied);
+    assert!(with_images(&json!({"text_config": null})).unwrap_err().to_string().contains("`text_config`"));
+}
+
+#[test]
+fn all_names_of_an_activation_are_known() {
+    let of = |name: &str| with("llama", &json!({"hidden_act": name})).unwrap().activation;
+    for name in ["gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"] {
+        assert_eq!(of(name), Activation::GeluNew, "{name}");
+    }
+    assert_eq!([of("gelu"), of("gelu_python")], [Activation::Gelu; 2]);
+    assert_eq!([of("silu"), of("swish")], [Activation::Silu; 2]);
+}
+
 #[test]
 fn what_is_not_supported_is_named() {
     let says = |kind: &str, own: &Value, words: &[&str]| {
@@ -102,13 +192,26 @@ fn what_is_not_supported_is_named() {
         assert!(words.iter().all(|word| message.contains(word)) && !message.contains('\n'), "{message}");
     };
     says("mamba", &json!({}), &["`mamba`", "gpt2", "llama", "olmo2"]);
-    says("gemma3", &json!({}), &["`gemma3`", "gemma3_text"]);
+    says("gemma3n", &json!({}), &["`gemma3n`", "gemma3_text"]);
     says("llama", &json!({"hidden_act": "relu2"}), &["hidden_act", "relu2"]);
     says("llama", &json!({"rope_scaling": {"rope_type": "longrope", "factor": 2.0}}), &["longrope", "yarn"]);
     says("llama", &json!({"rope_scaling": {"rope_type": "linear"}}), &["`factor`", "linear"]);
+    let share = json!({"partial_rotary_factor": 0.5});
+    says("llama", &share, &["partial_rotary_factor", "0.5", "whole heads"]);
+    says("qwen3", &json!({"rope_parameters": share}), &["partial_rotary_factor", "0.5", "whole heads"]);
+    let by_kind = json!({"rope_parameters": {"full_attention": {"rope_theta": 1e4}}});
+    says("qwen2", &by_kind, &["`full_attention`", "one rotary embedding"]);
+    let both = json!({"rope_scaling": {"rope_type": "linear", "factor": 2.0}, "rope_parameters": {"rope_theta": 1e4}});
+    says("llama", &both, &["both `rope_parameters` and `rope_scaling`"]);
+    let flat = json!({"rope_parameters": {"rope_type": "linear", "factor": 2.0}});
+    says("gemma3_text", &flat, &["`full_attention`", "`sliding_attention`"]);
+    let odd = json!({"rotary_pct": 0.75, "rope_scaling": {"type": "yarn", "factor": 2.0}});
+    says("gpt_neox", &odd, &["yarn", "not 3"]);
+    let unused = json!({"sliding_window": 3, "layer_types": ["sliding_attention"], "num_hidden_layers": 1});
+    says("qwen2", &unused, &["layer_types", "`use_sliding_window` is not true"]);
     says("llama", &json!({"num_key_value_heads": 2}), &["2 key and value heads", "3 query heads"]);
     says("llama", &json!({"head_dim": 257}), &["width of a head is 257"]);
-    says("llama", &json!({"head_dim": 5}), &["5 columns", "even"]);
+    says("llama", &json!({"head_dim": 5}), &["5 columns", "in pairs"]);
     says("llama", &json!({"num_attention_heads": 5}), &["hidden_size", "num_attention_heads", "head_dim"]);
     says("llama", &json!({"num_attention_heads": u64::MAX, "head_dim": 4}), &["number of heads"]);
     says("llama", &json!({"rms_norm_eps": 0}), &["rms_norm_eps"]);

@@ -1,5 +1,6 @@
 //! Matches the tensors of the files with those of the configuration.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -17,10 +18,11 @@ pub(super) struct Stored {
 
 /// Returns all tensors except the ignored ones, by canonical name.
 pub(super) fn collect(files: &[WeightFile], layout: &Layout) -> Result<BTreeMap<String, Stored>> {
+    let names = Names::of(files, layout);
     let mut found = BTreeMap::<String, Stored>::new();
     for (index, file) in files.iter().enumerate() {
         for (full, dtype, shape, bytes) in file.tensors() {
-            let name = canonical(&full, layout).to_owned();
+            let name = names.canonical(&full).into_owned();
             if (layout.ignored.0)(&name) {
                 continue;
             }
@@ -38,12 +40,36 @@ pub(super) fn collect(files: &[WeightFile], layout: &Layout) -> Result<BTreeMap<
 /// Returns the canonical names of tensors that share the bytes of another tensor, each with the canonical name of that
 /// tensor.
 pub(super) fn shared(files: &[WeightFile], layout: &Layout) -> BTreeMap<String, String> {
+    let names = Names::of(files, layout);
     let all = files.iter().flat_map(WeightFile::shared);
-    all.map(|(name, stored)| (canonical(name, layout).to_owned(), canonical(stored, layout).to_owned())).collect()
+    all.map(|(name, stored)| (names.canonical(name).into_owned(), names.canonical(stored).into_owned())).collect()
 }
 
-fn canonical<'n>(name: &'n str, layout: &Layout) -> &'n str {
-    name.strip_prefix(layout.prefix).unwrap_or(name)
+/// How the names of the files become those of the layout.
+struct Names<'l> {
+    layout: &'l Layout,
+    /// Whether the files leave out [`Layout::base`].
+    bare: bool,
+}
+
+impl<'l> Names<'l> {
+    fn of(files: &[WeightFile], layout: &'l Layout) -> Self {
+        let known = Self { layout, bare: false };
+        let mut names = files.iter().flat_map(WeightFile::tensors).map(|(name, ..)| name);
+        Self { layout, bare: !names.any(|name| known.canonical(&name).starts_with(layout.base)) }
+    }
+
+    fn canonical<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        let Layout { renamed, base, head, .. } = self.layout;
+        let name = renamed
+            .iter()
+            .find_map(|(from, to)| {
+                let rest = name.strip_prefix(from)?;
+                Some(if to.is_empty() { Cow::Borrowed(rest) } else { Cow::Owned(format!("{to}{rest}")) })
+            })
+            .unwrap_or(Cow::Borrowed(name));
+        if self.bare && name != *head { Cow::Owned(format!("{base}{name}")) } else { name }
+    }
 }
 
 /// Adds the tensors that are stored only under another name: the token embedding of a tied model, and the tensors that

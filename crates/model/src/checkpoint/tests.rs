@@ -197,15 +197,48 @@ fn names_may_have_the_prefix_and_masks_are_ignored() {
     assert_eq!(checkpoint.shape("h.1.attn.bias"), None);
 }
 
+/// Files of the base model, without a head, and files of a model that also reads images.
+#[test]
+fn names_of_other_models_around_the_same_one_are_known() {
+    let text = r#""vocab_size": 5, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "head_dim": 4,
+        "num_key_value_heads": 1, "intermediate_size": 3, "max_position_embeddings": 8, "tie_word_embeddings": true"#;
+    let alone = format!(r#"{{"model_type": "gemma3_text", {text}}}"#);
+    let around = format!(r#"{{"model_type": "gemma3", "text_config": {{"model_type": "gemma3_text", {text}}}}}"#);
+    let raw = tensors(&alone);
+    let expected = all(&open(&model(&alone, &raw)), "model.layers.0.mlp.up_proj.weight");
+    let other = Raw::f32("vision_tower.vision_model.head.probe", &[2], &[0.0; 2]);
+    for (config, start, more) in [
+        (&alone, "", None),
+        (&around, "language_model.model.", Some(&other)),
+        (&around, "model.language_model.", Some(&other)),
+        (&around, "model.", None),
+    ] {
+        let mut raw = raw.clone();
+        for tensor in &mut raw {
+            tensor.name = format!("{start}{}", tensor.name.strip_prefix("model.").unwrap());
+        }
+        raw.extend(more.cloned());
+        let checkpoint = open(&model(config, &raw));
+        assert_eq!(all(&checkpoint, "model.layers.0.mlp.up_proj.weight"), expected, "{start:?}");
+    }
+    // A tensor that does not belong to the model is named as it is stored.
+    let mut raw = raw;
+    raw.push(other);
+    let text = Checkpoint::open(model(&alone, &raw).path()).unwrap_err().to_string();
+    assert!(text.contains("contains `vision_tower.vision_model.head.probe` [2]"), "{text}");
+}
+
 #[test]
 fn a_tied_model_uses_its_token_embedding() {
     let mut raw = tensors(&untied());
+    // A head with other values is used, as Hugging Face's library does.
     let checkpoint = open(&model(CONFIG, &raw));
-    assert_eq!(checkpoint.shape("lm_head.weight"), None);
+    assert_eq!(all(&checkpoint, "lm_head.weight"), all(&open(&model(&untied(), &raw)), "lm_head.weight"));
+    assert!(!checkpoint.architecture().layout.tied);
     // The head may have the same values or another format, but not another shape.
     let (wte, head) = (raw[0].clone(), raw.len() - 1);
     raw[head].bytes = wte.bytes.clone();
-    open(&model(CONFIG, &raw));
+    assert_eq!(open(&model(CONFIG, &raw)).shape("lm_head.weight"), None);
     raw[head] = raw[head].stored_as(safetensors::Dtype::F16);
     open(&model(CONFIG, &raw));
     let entry = |name: &str| &checkpoint.tensors[name];
