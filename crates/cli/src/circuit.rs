@@ -8,6 +8,7 @@ use resolvent::model::PromptCase;
 use resolvent_report::{circuit_sizes, strongest_edges};
 
 use crate::Failure;
+use crate::edits::EditArgs;
 use crate::graph::GraphArgs;
 use crate::observable::RequiredObservable;
 use crate::options::{CorruptedArgs, ModelArgs, PromptArgs};
@@ -19,6 +20,8 @@ pub(crate) struct Args {
     prompt: PromptArgs,
     #[command(flatten)]
     corrupted: CorruptedArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     /// What ranks the edges: first_order, integrated, integrated_activations, relp, or exact (patches of all edges)
     #[arg(long, value_name = "NAME", default_value = "integrated")]
     score: EdgeScore,
@@ -82,7 +85,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         seed: args.seed,
         ranked_on: args.ranked_on,
     };
-    let result = match args.prompt.set.cases(&model, Some(&args.observable))? {
+    let result = match args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         Some(cases) => {
             let result = cases.together(|model, cases, progress| circuit(model, cases, &options, progress))?;
             cases.counted(result)?
@@ -90,14 +93,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         None => {
             let (observable, [clean, corrupted]) = args.corrupted.with(&model, &args.prompt, &args.observable)?;
             let (name, observable) = ("prompt".to_owned(), Some(observable));
-            let case = PromptCase {
-                name,
-                clean,
-                corrupted: Some(corrupted),
-                observable,
-                roles: BTreeMap::new(),
-                edits: Vec::new(),
-            };
+            let (edits, roles) = (args.edits.of(&model, clean.len())?, BTreeMap::new());
+            let case = PromptCase { name, clean, corrupted: Some(corrupted), observable, roles, edits };
             let mut steps = Steps::new("passes", 0);
             circuit(&model, &[case], &options, &mut |done, all| steps.show(done, all))?
         }

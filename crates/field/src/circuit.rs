@@ -10,6 +10,10 @@
 //! A faithful circuit has a faithfulness near 1; if it is complete, what remains without it is near 0. The areas are
 //! those of the MIB benchmark (arXiv 2504.13151): `area` is the integral of the faithfulness over the share of included
 //! edges (CPR), and `distance` that of its distance from 1 (CMD). Random circuits of the same sizes are a control.
+//!
+//! Under edits, all runs have those of their prompt: the clean and the corrupted one, and those of other prompts whose
+//! outputs are ablations. So m(all) is the value of the edited clean run. What an edge carries passes the edits of the
+//! stream; see [`StreamEdits`](resolvent_model::StreamEdits).
 
 mod measure;
 mod options;

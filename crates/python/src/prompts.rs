@@ -343,7 +343,7 @@ impl PyPrompts {
     /// carry `ablation`: `corrupted`, `zero`, `mean`, or `resample` (outputs of `resamples` other clean prompts;
     /// `deviation` is over them). `shares` are the included shares of all edges, ascending; without them those of the
     /// MIB benchmark. `controls` random circuits of each size are measured too. With `ranked_on`, so many pairs rank
-    /// the edges and the others measure.
+    /// the edges and the others measure. Of prompts with edits, all runs have these.
     ///
     /// Arrays: `edges` [E, 2], `score`, `rank` [E], `size` [S]; `faithfulness`, `completeness`, `random`, `value` [P,
     /// S], `area`, `distance` [P, 1], with their means and intervals.
@@ -379,7 +379,6 @@ impl PyPrompts {
             seed: seed.0,
             ranked_on: count("ranked_on", ranked_on)?,
         };
-        let this = self.without_edits("circuit")?;
-        this.analysed(py, |progress| resolvent::field::circuit(&self.model, &self.cases, &options, progress))
+        self.analysed(py, |progress| resolvent::field::circuit(&self.model, &self.cases, &options, progress))
     }
 }

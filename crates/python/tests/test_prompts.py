@@ -148,7 +148,10 @@ def test_prompts_run_under_edits(model):
         np.testing.assert_allclose(logits[0][n], clean.logits[-1], atol=1e-5)
         np.testing.assert_allclose(runs[0]["logits"][n, 0], clean.logits[-1], atol=1e-5)
         np.testing.assert_allclose(runs[0]["field"][n, :, :t], clean.field, atol=1e-5)
-    for pair in [swept, sensitive, runs, transferred, green, regime, chosen, lens, flow, attributed, edges]:
+    circuits = [each.circuit(score="first_order", shares=[0.0, 0.3, 1.0]) for each in of_set]
+    whole = [model.run(pair["clean"], edits=edits).value(Observable(j)) for pair, j in zip(PAIRS, prompts.observables)]
+    np.testing.assert_allclose(circuits[0]["value"][:, -1], whole, atol=1e-4)
+    for pair in [circuits, swept, sensitive, runs, transferred, green, regime, chosen, lens, flow, attributed, edges]:
         assert "edits, hash" in pair[0].metadata["edits"] and "edits" not in pair[1].metadata
     assert not np.allclose(logits[0], logits[1]) and not np.allclose(
         sensitive[0]["norm.mean"], sensitive[1]["norm.mean"]
@@ -156,12 +159,7 @@ def test_prompts_run_under_edits(model):
     # A position that a prompt lacks leaves it out, and analyses that take no edits say so.
     short = model.prompts(PAIRS, edits=Edit.scale("blocks.0.hook_attn_out", 3, 0.5))
     assert short.names == ["row 0", "row 2"] and short.left_out[0][0] == "short"
-    for refused in [
-        lambda: prompts.reduce(),
-        lambda: prompts.circuit(),
-        lambda: prompts.average(),
-        lambda: prompts.reach(),
-    ]:
+    for refused in [lambda: prompts.reduce(), lambda: prompts.average(), lambda: prompts.reach()]:
         with pytest.raises(ValueError, match="takes no edits; make the prompts without `edits`"):
             refused()
 

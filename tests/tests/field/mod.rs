@@ -2,6 +2,7 @@ mod attribution;
 mod average;
 mod bases;
 mod circuit;
+mod circuit_edited;
 mod compare;
 mod conditioning;
 mod controls;

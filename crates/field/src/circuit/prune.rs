@@ -54,8 +54,11 @@ fn measured<'a>(
     replaced: &Replaced<'_>,
     edges: usize,
 ) -> Result<(Vec<Measured<'a>>, Vec<LeftOut>)> {
-    let both = cases.iter().flat_map(|case| [Some(&case.clean), case.corrupted.as_ref()]).flatten();
-    let prompts: Vec<EditedPrompt<'_>> = both.map(|tokens| EditedPrompt { tokens, edits: &[] }).collect();
+    let both = cases.iter().flat_map(|case| {
+        let both = [Some(&case.clean), case.corrupted.as_ref()].into_iter().flatten();
+        both.map(|tokens| EditedPrompt { tokens, edits: &case.edits })
+    });
+    let prompts: Vec<EditedPrompt<'_>> = both.collect();
     let mut runs = model.run_edited(&prompts, &path_sites(model.sizes()))?.into_iter();
     let (mut measured, mut left_out) = (Vec::with_capacity(cases.len()), Vec::new());
     for case in cases {

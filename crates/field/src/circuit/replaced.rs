@@ -64,7 +64,7 @@ impl<'a> Replaced<'a> {
             Self::Resample { cases, count, seed } => {
                 let others = others(cases, tokens, (*count, *seed))?;
                 let prompts: Vec<EditedPrompt<'_>> =
-                    others.iter().map(|case| EditedPrompt { tokens: &case.clean, edits: &[] }).collect();
+                    others.iter().map(|case| EditedPrompt { tokens: &case.clean, edits: &case.edits }).collect();
                 let runs = model.run_edited(&prompts, &path_sites(sizes))?;
                 let all = outputs_of(&runs.iter().collect::<Vec<_>>())?.into_iter();
                 all.map(|outputs| last_rows(&outputs.data, [outputs.tokens, tokens.len()], sizes.d)).collect()

@@ -3,23 +3,32 @@
 //! Every reader reads the residual stream of this run, but for the writers whose edge to it is cut it reads a
 //! replacement of their output. All nodes are computed again, so what is cut early has its effect on all that follows.
 //! Each reader has an input of its own, so the readers of a block pass its norm and its product as one batch.
+//!
+//! The run's own edits act on all values that are computed again. Outputs and their replacements pass the linear parts
+//! of the edits of the stream on their way to a reader, as what an edge carries does; see [`StreamEdits`].
+//!
+//! [`StreamEdits`]: super::StreamEdits
+
+use std::collections::BTreeMap;
 
 use resolvent_engine::{Recording, Shape, Tensor};
 use resolvent_ops::add::add;
 use resolvent_ops::matmul::Matmul;
-use resolvent_ops::splice::{RowEdit, RowSource};
+use resolvent_ops::splice::{RowEdit, RowPlan, RowSource};
 use resolvent_ops::{Linear as _, Residuals, Rows, Span, Weight};
 
 use super::check::{check_rows, ends_at_logits};
-use super::edited::batch_of;
-use super::node::{Edge, Reader};
+use super::edited::{batch_of, own_edits};
+use super::node::{Edge, Reader, Writer};
 use super::responses::{
     BlockValues, RowOf, assemble, base_rows, chain, heads_alone, primal, primal_saving, tangent_saved,
 };
+use crate::batch::ScheduledEdit;
+use crate::edit::Edit;
 use crate::error::{Error, Result};
 use crate::mode::Mode;
 use crate::observable::Observable;
-use crate::program::Program;
+use crate::program::{Program, ValueId};
 use crate::read::{Pending, Read, finish};
 use crate::run::Run;
 use crate::sweep::Reading;
@@ -28,11 +37,12 @@ use crate::values::{parts, total};
 /// Returns the observable's value for each list of included edges; all other edges carry `replacements`.
 ///
 /// `included` has, for each value, whether each edge of [`Edge::all`] is included. `replacements [W, T, d]` take the
-/// place of the writers' outputs where edges are cut, in the order of [`Writer::all`](super::Writer::all).
+/// place of the writers' outputs where edges are cut, in the order of [`Writer::all`]. Edits of the run act here too:
+/// those of embeddings, heads, neurons and MLP outputs are in the outputs, which a replacement takes the place of.
 ///
 /// # Errors
-/// A run with edits, or one that was not prepared for [`crate::path_sites`]; a list or replacements of another length;
-/// an observable that does not fit or reads the field below the last level; or a device error.
+/// A run that was not prepared for [`crate::path_sites`]; a list or replacements of another length; an observable that
+/// does not fit or reads the field below the last level; or a device error.
 pub fn rewired_values(
     run: &Run,
     replacements: &[f32],
@@ -40,11 +50,6 @@ pub fn rewired_values(
     observable: &Observable,
 ) -> Result<Vec<f64>> {
     let (model, sizes) = (run.model().architecture(), *run.sizes());
-    if !run.edits().is_empty() {
-        return Err(Error::Place(
-            "edges are cut in runs without edits; give one, or patch edges, which takes edits".to_owned(),
-        ));
-    }
     check_rows(run, replacements)?;
     ends_at_logits(observable, &sizes)?;
     let all = Edge::all(model);
@@ -56,9 +61,9 @@ pub fn rewired_values(
     }
     let blocks = (0..sizes.layers).map(|l| BlockValues::of(run, l)).collect::<Result<Vec<BlockValues>>>()?;
     let reading = parts(&[(run, observable)])?.remove(0);
-    let replaced =
-        run.device().upload("replacements", &[("rows", replacements.len() / sizes.d), ("d", sizes.d)], replacements)?;
-    let rewired = Rewired { run, blocks, replaced, edges: &all, reading: &reading };
+    let minus = uploaded(run, replacements)?;
+    let (edits, passed) = (own_edits(run, Edit::primal_edit)?, passed(run, &blocks)?);
+    let rewired = Rewired { run, blocks, minus, edits, passed, edges: &all, reading: &reading };
     let mut pending = Vec::with_capacity(included.len());
     for included in included {
         let mut rec = run.device().record();
@@ -70,11 +75,49 @@ pub fn rewired_values(
     values.map(finite).collect()
 }
 
+/// Uploads replacements `[W, T, d]` times -1, as [`Rewired::minus`] has them.
+fn uploaded(run: &Run, replacements: &[f32]) -> Result<Vec<Tensor>> {
+    let (sizes, tokens) = (run.sizes(), run.tokens().len());
+    let of_block = [sizes.heads, 1];
+    let counts = std::iter::once(1).chain((0..sizes.layers).flat_map(|_| of_block));
+    let mut rest = replacements;
+    let upload = |count: usize| {
+        let (own, others) = rest.split_at(count * tokens * sizes.d);
+        rest = others;
+        let minus: Vec<f32> = own.iter().map(|x| -x).collect();
+        Ok(run.device().upload("replacements", &[("rows", count * tokens), ("d", sizes.d)], &minus)?)
+    };
+    counts.map(upload).collect()
+}
+
+/// Returns the linear parts of the run's edits at each value of the stream, and at attention's whole output, for the
+/// rows of all writers that pass there.
+fn passed(run: &Run, blocks: &[BlockValues]) -> Result<BTreeMap<ValueId, RowPlan>> {
+    let (sizes, device, span) = (run.sizes(), run.device(), run.span(0, run.tokens().len()));
+    let linear = own_edits(run, Edit::linear)?;
+    let mut plans = BTreeMap::new();
+    for (l, block) in blocks.iter().enumerate() {
+        let mlp = Writer::Mlp(l).index(sizes);
+        for (value, writers) in [(block.attn_out, sizes.heads), (block.mid, mlp), (block.post, mlp + 1)] {
+            let batch = batch_of(device, &vec![span; writers], &linear, value..=value)?;
+            let rows = batch.rows.count();
+            let plan = batch.plan(device, value, sizes.d, [rows, rows], |_, _| RowSource::Zero)?;
+            plans.extend(plan.map(|plan| (value, plan)));
+        }
+    }
+    Ok(plans)
+}
+
 struct Rewired<'a> {
     run: &'a Run,
     blocks: Vec<BlockValues>,
-    /// Replacements of all writers' outputs, `[W T, d]`.
-    replaced: Tensor,
+    /// Replacements of outputs, times -1: of the embedding `[T, d]`, then of the heads of each block `[H T, d]` and of
+    /// its MLP `[T, d]`.
+    minus: Vec<Tensor>,
+    /// The run's own edits.
+    edits: Vec<ScheduledEdit>,
+    /// What they do to the outputs that pass a value.
+    passed: BTreeMap<ValueId, RowPlan>,
     edges: &'a [Edge],
     reading: &'a Reading,
 }
@@ -86,33 +129,48 @@ impl<'a> Rewired<'a> {
         let (program, trace, model) = (run.program(), &run.base.trace, run.model().architecture());
         let frozen = program.freeze(Mode::FrozenNorm.frozen());
         let span = run.span(0, tokens);
-        let whole = batch_of(run.device(), &[span], &[], 0..=0)?;
+        let whole = batch_of(run.device(), &[span], &self.edits, 0..=ValueId::MAX)?;
         let mut x = base_rows(rec, trace, program.field[0], &[span])?;
-        // The outputs of all writers so far, `[n T, d]`.
-        let mut written = x.clone();
+        // The outputs of all writers so far minus their replacements, `[n T, d]`.
+        let mut moved = add(rec, &x, &self.minus[0])?;
         for (l, block) in self.blocks.iter().enumerate() {
             let queries = Reader::Query(l, 0).index(&sizes);
             let readers = &Reader::all(&sizes)[queries..][..sizes.heads + 2 * sizes.kv_heads];
-            let read = self.inputs(rec, (&x, &written), readers, included)?;
-            let rows = batch_of(run.device(), &vec![span; readers.len()], &[], 0..=0)?;
+            let read = self.inputs(rec, (&x, &moved), readers, included)?;
+            let rows = batch_of(run.device(), &vec![span; readers.len()], &self.edits, block.pre + 1..=block.qkv)?;
             let qkv = primal(program, rec, (&rows, trace), &chain(program, block.pre, block.qkv)?, read)?;
             let qkv = own_columns(rec, readers, tokens, &sizes, &qkv)?;
             let z = primal(program, rec, (&whole, trace), &chain(program, block.qkv, block.z)?, qkv)?;
             let writing = chain(program, block.z, block.attn_out)?;
             let (out, residuals) = primal_saving(program, rec, (&whole, trace), &writing, z.clone())?;
             let heads = self.head_outputs(rec, (&frozen, &writing, &residuals), span, &z)?;
-            written = extended(rec, &written, &heads)?;
+            let heads = add(rec, &heads, &self.minus[1 + 2 * l])?;
+            let heads = self.pass(rec, block.attn_out, heads)?;
+            let all = extended(rec, &moved, &heads)?;
+            moved = self.pass(rec, block.mid, all)?;
             let mid = add(rec, &x, &out)?;
+            let mid = whole.edited(rec, block.mid, mid)?;
             let input = if model.parallel { &x } else { &mid };
-            let read = self.inputs(rec, (input, &written), &[Reader::Mlp(l)], included)?;
+            let read = self.inputs(rec, (input, &moved), &[Reader::Mlp(l)], included)?;
             let nodes = chain(program, block.mlp_input, block.mlp_out)?;
             let out = primal(program, rec, (&whole, trace), &nodes, read)?;
-            written = extended(rec, &written, &out)?;
+            let by_mlp = add(rec, &out, &self.minus[2 + 2 * l])?;
+            let all = extended(rec, &moved, &by_mlp)?;
+            moved = self.pass(rec, block.post, all)?;
             x = add(rec, &mid, &out)?;
+            x = whole.edited(rec, block.post, x)?;
         }
-        let last = self.inputs(rec, (&x, &written), &[Reader::Logits], included)?;
+        let last = self.inputs(rec, (&x, &moved), &[Reader::Logits], included)?;
         let reads = self.reading.0.iter().map(|point| Read { row: point.token, token: point.token, part: &point.part });
         run.base.record_rows(rec, &last, reads.collect())
+    }
+
+    /// Records the rows of all writers that pass a value, under the linear parts of its edits.
+    fn pass(&self, rec: &mut Recording, value: ValueId, rows: Tensor) -> Result<Tensor> {
+        match self.passed.get(&value) {
+            Some(plan) => Ok(plan.primal(rec, &rows, &rows)?),
+            None => Ok(rows),
+        }
     }
 
     /// Records what each head adds to the stream, `[H T, d]`, at the scale of the norm after the projection in this
@@ -132,11 +190,11 @@ impl<'a> Rewired<'a> {
     }
 
     /// Records what readers of one kind of place read: the stream `x [T, d]`, and for each cut edge the replacement in
-    /// place of the output. Returns `[readers T, d]`.
+    /// place of the output, so without what is `moved`. Returns `[readers T, d]`.
     fn inputs(
         &self,
         rec: &mut Recording,
-        (x, written): (&Tensor, &Tensor),
+        (x, moved): (&Tensor, &Tensor),
         readers: &[Reader],
         included: &[bool],
     ) -> Result<Tensor> {
@@ -147,31 +205,26 @@ impl<'a> Rewired<'a> {
         let before = readers.first().map_or(0, |reader| reader.writers(self.run.model().architecture()));
         let cut = |&reader: &Reader| {
             let from = self.edges.partition_point(|edge| edge.reader.index(sizes) < reader.index(sizes));
-            included[from..from + before].iter().map(|included| f32::from(u8::from(!included)))
+            included[from..from + before].iter().map(|included| -f32::from(u8::from(!included)))
         };
         let cut: Vec<f32> = readers.iter().flat_map(cut).collect();
         if cut.iter().all(|entry| *entry == 0.0) {
             return Ok(sum);
         }
-        let mut sum = reshaped(&sum, readers.len(), tokens * sizes.d)?;
-        // The replacements come in, and the outputs go.
-        let minus: Vec<f32> = cut.iter().map(|entry| -entry).collect();
-        for (cut, outputs) in [(cut, &self.replaced), (minus, written)] {
-            let cut = rec.device().upload("cut", &[("rows", readers.len()), ("k", before)], &cut)?;
-            let outputs = Weight::full(reshaped(outputs, before, tokens * sizes.d)?);
-            let product = Matmul { w: outputs, bias: cut.clone(), add: true };
-            sum = product.apply(rec, &[&cut, &sum])?;
-        }
+        let sum = reshaped(&sum, readers.len(), tokens * sizes.d)?;
+        let cut = rec.device().upload("cut", &[("rows", readers.len()), ("k", before)], &cut)?;
+        let moved = Weight::full(reshaped(moved, before, tokens * sizes.d)?);
+        let sum = Matmul { w: moved, bias: cut.clone(), add: true }.apply(rec, &[&cut, &sum])?;
         reshaped(&sum, readers.len() * tokens, sizes.d)
     }
 }
 
-/// Records the rows of `written` and of `more`, one after another.
-fn extended(rec: &mut Recording, written: &Tensor, more: &Tensor) -> Result<Tensor> {
+/// Records the rows of `moved` and of `more`, one after another.
+fn extended(rec: &mut Recording, moved: &Tensor, more: &Tensor) -> Result<Tensor> {
     let row = |source| RowOf { source, edits: Vec::new() };
-    let [first, further] = [written, more].map(|t| t.shape().lengths()[0]);
+    let [first, further] = [moved, more].map(|t| t.shape().lengths()[0]);
     let rows = (0..first).map(RowSource::X).chain((0..further).map(RowSource::Base)).map(row);
-    assemble(rec, &rows.collect::<Vec<RowOf>>(), written, more)
+    assemble(rec, &rows.collect::<Vec<RowOf>>(), moved, more)
 }
 
 /// Returns the first elements of a tensor as `[rows, n]`.
