@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use resolvent::Labelled;
 use resolvent::field::{
-    OperatorOptions, PREDICTORS, QUANTITIES, RESPONSE_PREDICTORS, ScaleOptions, answers, distinct, pairs_of_both,
-    scale_operators,
+    OperatorOptions, OperatorPairs, PREDICTORS, QUANTITIES, RESPONSE_PREDICTORS, ScaleOptions, answers, distinct,
+    operator_pairs, pairs_of_both, scale_operators,
 };
 
 use crate::Failure;
@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// The model whose responses predict: a name or a directory
     #[arg(value_name = "MODEL_A")]
     small: String,
-    /// The model whose responses are predicted, with the same tokenizer
+    /// The model whose responses are predicted; with the same tokenizer, unless `--operators` is given
     #[arg(value_name = "MODEL_B")]
     large: String,
     /// File of study prompts; without one, those that ship with the embedded models
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Task of the prompt file; may be given several times, without it all are used
     #[arg(long, value_name = "NAME")]
     task: Vec<String>,
-    /// Prompts of each task; half of them fit the map, half are predicted
+    /// Prompts of each task; half of them fit the map, half are predicted, unless `--fit-on` is given
     #[arg(long, value_name = "N", default_value_t = 16)]
     limit: usize,
     /// Tokens of the shared slice, by text or #id; without any, the answers of the prompts
@@ -38,6 +38,10 @@ pub(crate) struct Args {
     /// their fields
     #[arg(long)]
     operators: bool,
+    /// Task whose prompts fit the maps of `--operators`, so that the prompts of other tasks are predicted; may be given
+    /// several times
+    #[arg(long, value_name = "NAME", requires = "operators")]
+    fit_on: Vec<String>,
     /// Levels of the large model for `--operators`, with commas between them; without any, a quarter, half and three
     /// quarters of its depth
     #[arg(long, value_name = "LEVELS", value_delimiter = ',', requires = "operators")]
@@ -56,16 +60,14 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let set = prompt_set(args.prompts.as_deref())?;
     let device = args.device.open()?;
     let (small, large) = (model(&device, &args.small)?, model(&device, &args.large)?);
-    let prompts = pairs_of_both(&set, &args.task, args.limit, [&small, &large])?;
     if args.operators {
-        let options = OperatorOptions {
-            train: prompts.len() / 2,
-            levels: distinct(args.levels.iter().copied()),
-            seed: args.seed,
-        };
-        let result = scale_operators(&small, &large, &prompts, &options)?;
-        return output.finish(&result, || format!("{}{}", responses(&result), checks(&result)));
+        let OperatorPairs { pairs, train } =
+            operator_pairs(&set, [&args.fit_on, &args.task], args.limit, [&small, &large])?;
+        let options = OperatorOptions { train, levels: distinct(args.levels.iter().copied()), seed: args.seed };
+        let result = scale_operators(&small, &large, &pairs, &options)?;
+        return output.finish(&result, || format!("{}{}{}", responses(&result), compared(&result), checks(&result)));
     }
+    let prompts = pairs_of_both(&set, &args.task, args.limit, [&small, &large])?;
     let given = args.token.iter().map(|t| token(&small, t)).collect::<Result<Vec<u32>, Failure>>()?;
     let mut tokens = distinct(given);
     if tokens.is_empty() {
@@ -102,6 +104,19 @@ fn table(result: &Labelled) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Says how many tokens are compared, if these are not all.
+fn compared(result: &Labelled) -> String {
+    let of = |name: &str| result.metadata.get(name).map_or("", String::as_str);
+    let (aligned, all, train, held_out) = (of("aligned"), of("tokens_of_large"), of("train"), of("held_out"));
+    if aligned == all {
+        return String::new();
+    }
+    format!(
+        "{aligned} of {all} tokens are compared: both models have tokens that end there; {train} pairs of prompts fit \
+         the maps, {held_out} are predicted\n"
+    )
 }
 
 /// Formats the errors of predicted responses, one row for each level.

@@ -165,8 +165,8 @@ pub use reduce::{ReduceOptions, Sensitivities, compared_rank, dimensions, reduce
 pub use regime::{RegimeCase, RegimeOptions, jet_radius, regime, regime_all};
 pub use rsvd::{Route, Rsvd, RsvdOptions, rsvd};
 pub use scale::{
-    OperatorOptions, PREDICTORS, QUANTITIES, RESPONSE_PREDICTORS, ScaleOptions, answers, pairs_of_both, scale,
-    scale_operators,
+    AlignedPair, OperatorOptions, OperatorPairs, PREDICTORS, QUANTITIES, RESPONSE_PREDICTORS, ScaleOptions, answers,
+    operator_pairs, pairs_of_both, scale, scale_operators,
 };
 pub use sensitivity::{sensitivity, sensitivity_all, sensitivity_along};
 pub use shards::{Cell, MANIFEST, SHARD, Shards, Work, file_hash, read_grid};

@@ -3,6 +3,7 @@
 
 mod build;
 mod checks;
+mod ends;
 #[cfg(test)]
 mod golden_tests;
 mod json;

@@ -6,8 +6,8 @@ use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use resolvent::field::{
-    Case, Joint, OperatorOptions, Predictor, PredictorOptions, ScaleOptions, SiteKind, answers, distinct,
-    pairs_of_both, patch_at, scale_operators,
+    Case, Joint, OperatorOptions, OperatorPairs, Predictor, PredictorOptions, ScaleOptions, SiteKind, answers,
+    distinct, operator_pairs, pairs_of_both, patch_at, scale_operators,
 };
 use resolvent::model::{PromptSet, Run, RunOptions, Site};
 
@@ -288,14 +288,17 @@ impl PyModel {
 
     /// Whether the Green operator of this model predicts that of a larger one, through maps between their fields.
     ///
-    /// The maps are fitted on half of the prompts; responses to displacements of the other half are predicted. `levels`
-    /// are those of the larger model.
+    /// The maps are fitted on half of the prompts; responses to displacements of the other half are predicted. With
+    /// `fit_on`, they are fitted on the prompts of these tasks, and those of other tasks are predicted. `levels` are
+    /// those of the larger model. Models with different tokenizers are compared at tokens that end at the same place of
+    /// the text.
     ///
     /// Arrays over levels and predictors (operator, transport, map, identity, mean, random_model): `error`, `cosine`
     /// [levels, 6] with `_low` and `_high`; `levels`.
     #[pyo3(
-        signature = (large, prompts = None, *, tasks = Many::default(), limit = 16, levels = Many::default(), seed = Seed(0)),
-        text_signature = "($self, large, prompts=None, *, tasks=(), limit=16, levels=(), seed=0)"
+        signature = (large, prompts = None, *, tasks = Many::default(), fit_on = Many::default(), limit = 16,
+            levels = Many::default(), seed = Seed(0)),
+        text_signature = "($self, large, prompts=None, *, tasks=(), fit_on=(), limit=16, levels=(), seed=0)"
     )]
     fn scale_operators(
         &self,
@@ -303,6 +306,7 @@ impl PyModel {
         large: Py<PyModel>,
         prompts: Option<PathBuf>,
         tasks: Many<String>,
+        fit_on: Many<String>,
         limit: i64,
         levels: Many<usize>,
         seed: Seed,
@@ -311,8 +315,8 @@ impl PyModel {
         let (limit, seed) = (count("limit", limit)?, seed.0);
         let result = detached(py, |_| {
             let set = prompts.as_ref().map_or_else(PromptSet::embedded, |path| PromptSet::open(path))?;
-            let pairs = pairs_of_both(&set, &tasks.0, limit, [small, large])?;
-            let options = OperatorOptions { train: pairs.len() / 2, levels: distinct(levels.0), seed };
+            let OperatorPairs { pairs, train } = operator_pairs(&set, [&fit_on.0, &tasks.0], limit, [small, large])?;
+            let options = OperatorOptions { train, levels: distinct(levels.0), seed };
             Ok::<_, Failure>(scale_operators(small, large, &pairs, &options)?)
         })?;
         PyResultOf::new(py, result, None, None)

@@ -13,6 +13,7 @@
 //! weights, as the mean over several seeds.
 
 mod align;
+mod aligned;
 mod fit;
 mod operators;
 mod pairs;
@@ -31,6 +32,7 @@ use crate::stats::{Moments, Pairs, interval, mean};
 use crate::transfer::same_value;
 
 use align::align;
+pub use aligned::{AlignedPair, OperatorPairs, operator_pairs};
 use fit::Fit;
 pub use operators::{OperatorOptions, RESPONSE_PREDICTORS, scale_operators};
 pub use pairs::{answers, pairs_of_both};

@@ -3,6 +3,9 @@
 //! A maps the large model's field at a level to the small model's at the same relative depth, and B maps the small
 //! model's last level to the large model's. Both are fitted on the fields of training prompts, token by token, and
 //! never on responses. The responses that are predicted are those of held-out prompts to displacements.
+//!
+//! The models may have different tokenizers. Then only tokens count that end at the same place of the text in both: at
+//! these, both models have read the same text. Sources are put in there, and responses are compared there.
 
 use faer::Mat;
 use resolvent_model::{Mode, Model, RandomWeights, Run, RunOptions, Site, Source, TokenPair};
@@ -13,9 +16,9 @@ use crate::dense::size;
 use crate::distinct::distinct;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-use crate::place::shape;
 use crate::stats::{interval, mean};
 
+use super::aligned::AlignedPair;
 use super::ridge::{Group, Ridge};
 use super::{RANDOM_MODELS, WEIGHTS_STD};
 
@@ -36,7 +39,8 @@ pub const RESPONSE_PREDICTORS: [&str; 6] = ["operator", "transport", "map", "ide
 /// Predicts responses of the large model by `B G_small A`.
 ///
 /// Sources are the displacements, clean minus corrupted, at the first token that differs and at the last token of the
-/// corrupted run. A response is that of all tokens of the last level. The predictions are:
+/// corrupted run. A response is that of all tokens of the last level. With different tokenizers, all of these are the
+/// tokens of [`AlignedPair::tokens`], and distances are in these. The predictions are:
 ///
 /// - `operator`: `B G_small A s`;
 /// - `transport`: `s + B (G_small - 1) A s`: the source stays at its token as in any residual stream, and the small
@@ -53,20 +57,15 @@ pub const RESPONSE_PREDICTORS: [&str; 6] = ["operator", "transport", "map", "ide
 /// Certificate: the adjoint identity of the large model.
 ///
 /// # Errors
-/// Models with different vocabularies, levels out of range, too few prompts, or a device error.
+/// Pairs that are the same tokens in models with different vocabularies, pairs without aligned tokens, levels out of
+/// range, too few prompts, or a device error.
 pub fn scale_operators(
     small: &Model,
     large: &Model,
-    prompts: &[TokenPair],
+    prompts: &[AlignedPair],
     options: &OperatorOptions,
 ) -> Result<Labelled> {
-    let (vocab, other) = (small.sizes().vocab, large.sizes().vocab);
-    if vocab != other {
-        return Err(Error::Input(format!(
-            "the models have {vocab} and {other} vocabulary entries; operators are compared token by token, so they must \
-             share a tokenizer"
-        )));
-    }
+    check(prompts, [small, large])?;
     let depth = large.sizes().layers;
     let levels = match options.levels.is_empty() {
         true => distinct([depth / 4, depth / 2, 3 * depth / 4]),
@@ -81,11 +80,12 @@ pub fn scale_operators(
             "{train} prompts to fit on and {held_out} to predict: give two and one or more"
         )));
     }
-    let target = Runs::new(large, prompts)?;
-    let ours = Runs::new(small, prompts)?;
+    let target = Runs::new(large, prompts, |pair| (&pair.large, 1))?;
+    let of_small = |model: &Model| Runs::new(model, prompts, |pair| (&pair.small, 0));
+    let ours = of_small(small)?;
     let random = (0..RANDOM_MODELS).map(|i| {
         let weights = RandomWeights::new(options.seed.wrapping_add(i)).with_std(WEIGHTS_STD);
-        Runs::new(&Model::random(small.device(), small.architecture().clone(), weights)?, prompts)
+        of_small(&Model::random(small.device(), small.architecture().clone(), weights)?)
     });
     let random = random.collect::<Result<Vec<Runs>>>()?;
     let (mut tables, names) =
@@ -102,7 +102,7 @@ pub fn scale_operators(
         let mut single: [Vec<Sums>; 5] = Default::default();
         let mut drawn = vec![Vec::new(); random.len()];
         for n in train..prompts.len() {
-            let (sources, tokens) = (&sources[n], prompts[n].clean.len());
+            let (sources, tokens) = (&sources[n], prompts[n].tokens.len());
             let each = |response: &dyn Fn(&Moved) -> Mat<f64>| sources.iter().map(response).collect::<Vec<_>>();
             let operator = own.operator(&ours, n, sources)?;
             let predictions = [
@@ -136,6 +136,8 @@ pub fn scale_operators(
     }
     let axes = [("level", levels.len()), ("predictor", RESPONSE_PREDICTORS.len())];
     let last = &target.corrupted[prompts.len() - 1];
+    let aligned: usize = prompts.iter().map(|pair| pair.tokens.len()).sum();
+    let tokens_of_large: usize = prompts.iter().map(|pair| pair.large.clean.len()).sum();
     let mut result = Labelled::new("scale_operators", last);
     result.metadata.remove("tokens");
     for (name, table) in names.into_iter().zip(tables) {
@@ -149,11 +151,39 @@ pub fn scale_operators(
         .note("prompts", prompts.len().to_string())
         .note("train", train.to_string())
         .note("held_out", held_out.to_string())
+        .note("aligned", aligned.to_string())
+        .note("tokens_of_large", tokens_of_large.to_string())
         .note("seed", options.seed.to_string())
         .certify(adjoint(&last.linearize(Mode::Exact), 1)?)
 }
 
-/// A source: its token and its vector.
+/// Checks that the tokens of pairs are those of the models.
+fn check(prompts: &[AlignedPair], [small, large]: [&Model; 2]) -> Result<()> {
+    let (vocab, other) = (small.sizes().vocab, large.sizes().vocab);
+    if vocab != other && prompts.iter().all(|pair| pair.small == pair.large) {
+        return Err(Error::Input(format!(
+            "the models have {vocab} and {other} vocabulary entries, and the pairs are the same tokens in both; give \
+             the tokens of each model"
+        )));
+    }
+    let lengths = |pair: &AlignedPair| [pair.small.clean.len(), pair.large.clean.len()];
+    let fits = |pair: &AlignedPair| {
+        let within = |of: &[usize; 2]| of.iter().zip(lengths(pair)).all(|(token, length)| *token < length);
+        let ascends = |pair: &[[usize; 2]]| pair[0][0] < pair[1][0] && pair[0][1] < pair[1][1];
+        !pair.tokens.is_empty() && pair.tokens.iter().all(within) && pair.tokens.windows(2).all(ascends)
+    };
+    match prompts.iter().position(|pair| !fits(pair)) {
+        Some(n) => {
+            let [ours, theirs] = lengths(&prompts[n]);
+            Err(Error::Input(format!(
+                "pair {n}: expected one or more aligned tokens, in ascending order, of {ours} and {theirs} tokens"
+            )))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A source: its token, counted among the aligned ones, and its vector.
 struct Moved {
     token: usize,
     vector: Vec<f64>,
@@ -175,28 +205,34 @@ impl Moved {
 struct Runs {
     clean: Vec<Run>,
     corrupted: Vec<Run>,
+    /// The aligned tokens of each pair.
+    tokens: Vec<Vec<usize>>,
 }
 
 impl Runs {
-    fn new(model: &Model, prompts: &[TokenPair]) -> Result<Self> {
-        let [clean, corrupted] = runs_of_pairs(model, prompts, &RunOptions::default())?;
-        Ok(Self { clean, corrupted })
+    /// Runs the pairs that `own` returns of the prompts, with the model's place in [`AlignedPair::tokens`].
+    fn new(model: &Model, prompts: &[AlignedPair], own: fn(&AlignedPair) -> (&TokenPair, usize)) -> Result<Self> {
+        let pairs: Vec<TokenPair> = prompts.iter().map(|pair| own(pair).0.clone()).collect();
+        let [clean, corrupted] = runs_of_pairs(model, &pairs, &RunOptions::default())?;
+        let tokens = prompts.iter().map(|pair| pair.tokens.iter().map(|of| of[own(pair).1]).collect()).collect();
+        Ok(Self { clean, corrupted, tokens })
     }
 
     fn depth(&self) -> usize {
         self.corrupted.first().map_or(0, |run| run.model().sizes().layers)
     }
 
-    /// Returns the fields of both prompts of a pair at a level, `[2 T, d]`.
+    /// Returns the fields of both prompts of a pair at a level and the aligned tokens, `[2 T, d]`.
     fn fields(&self, n: usize, level: usize) -> Result<Mat<f64>> {
         let site = Site::level(level, self.corrupted[n].model().sizes());
-        let both = [self.clean[n].capture(site)?, self.corrupted[n].capture(site)?].concat();
-        let d = self.corrupted[n].model().sizes().d;
-        Ok(Mat::from_fn(both.len() / d, d, |t, i| f64::from(both[t * d + i])))
+        let both = [self.clean[n].capture(site)?, self.corrupted[n].capture(site)?];
+        let (d, tokens) = (self.corrupted[n].model().sizes().d, &self.tokens[n]);
+        let at = |row: usize, i: usize| both[row / tokens.len()][tokens[row % tokens.len()] * d + i];
+        Ok(Mat::from_fn(2 * tokens.len(), d, |row, i| f64::from(at(row, i))))
     }
 
-    /// Returns the displacements of a pair at the first token that differs and at the last one, where they are not
-    /// zero.
+    /// Returns the displacements of a pair at the first aligned token that differs and at the last one, where they are
+    /// not zero.
     fn sources(&self, n: usize, level: usize) -> Result<Vec<Moved>> {
         let fields = self.fields(n, level)?;
         let (tokens, d) = (fields.nrows() / 2, fields.ncols());
@@ -208,19 +244,23 @@ impl Runs {
         Ok(first.into_iter().chain(last).map(|token| Moved { token, vector: at(token) }).collect())
     }
 
-    /// Returns the responses of the last level of a corrupted run, `[T, d]` for each source at a level.
+    /// Returns the responses of the last level of a corrupted run at the aligned tokens, `[T, d]` for each source at a
+    /// level.
     fn responses(&self, n: usize, level: usize, sources: &[Moved]) -> Result<Vec<Mat<f64>>> {
         let run = &self.corrupted[n];
-        let ((_, tokens, d), sizes) = (shape(run), run.model().sizes());
+        let (tokens, sizes) = (&self.tokens[n], run.model().sizes());
+        let d = sizes.d;
         let source = |moved: &Moved| {
             let vector = moved.vector.iter().map(|&x| x as f32).collect();
-            [Source { site: Site::level(level, sizes), token: moved.token, vector }]
+            [Source { site: Site::level(level, sizes), token: tokens[moved.token], vector }]
         };
-        let mut found = vec![Mat::zeros(tokens, d); sources.len()];
+        let mut found = vec![Mat::zeros(tokens.len(), d); sources.len()];
         let sources: Vec<[Source; 1]> = sources.iter().map(source).collect();
         run.linearize(Mode::Exact).jvp_at(&sources, &[Site::level(sizes.layers, sizes)], &mut |chunk| {
-            for (i, x) in chunk.rows.iter().enumerate() {
-                found[chunk.sequence][(chunk.token + i / d, i % d)] = f64::from(*x);
+            for (row, x) in chunk.rows.chunks(d).enumerate() {
+                if let Ok(at) = tokens.binary_search(&(chunk.token + row)) {
+                    x.iter().enumerate().for_each(|(i, x)| found[chunk.sequence][(at, i)] = f64::from(*x));
+                }
             }
         })?;
         Ok(found)

@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 
 from ._results import (
     AveragedOperator, Cotangent, Dictionary, Edit, Prompts, Result, Source, Study, _Array, _Float, _Floats, _Int,
-    _Names, _Path, _Place, _Places, compare, summarise,
+    _Names, _Path, _Place, _Places, _Token, compare, summarise,
 )
 from .distribute import Work, distribute, open_results
 
 _Prompt = Union[str, _Array]
-_Token = Union[str, _Int]
 _Goal = Union[tuple[Observable, _Float], tuple[_Place, _Array]]
 _Edits = Union[Edit, Sequence[Edit]]
 _Tokens = Union[_Token, Sequence[_Token], NDArray[np.integer[Any]]]
@@ -231,7 +230,8 @@ class Model:
         large: Model,
         prompts: Union[_Path, None] = None,
         *,
-        tasks: Sequence[str] = (),
+        tasks: _Names = (),
+        fit_on: _Names = (),
         limit: _Int = 16,
         levels: Sequence[_Int] = (),
         seed: _Int = 0,

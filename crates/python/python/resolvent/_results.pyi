@@ -23,6 +23,7 @@ _Places = Union[_Place, Sequence[_Place]]
 _Positions = Union[_Int, slice, Sequence[_Int], NDArray[np.integer[Any]], None]
 _Path = Union[str, PathLike[str]]
 _Floats = NDArray[np.float32]
+_Token = Union[str, _Int]
 # One name or several. Kinds of sites: resid, mid, attn_out, mlp_out, q, k, v, z, pattern. Predictors: first_order,
 # curvature, hvp, integrated, relp.
 _Names = Union[str, Sequence[str]]
