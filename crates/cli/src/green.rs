@@ -51,7 +51,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let model = args.model.open()?;
     if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         // A displacement is to the row's corrupted prompt.
-        let result = cases.batched(&[], &|all| {
+        let needs_other = args.direction.parse(&model)?.needs_other();
+        let result = cases.of_clean(needs_other, &|all| {
             let about = all.iter().map(|runs| (runs.case.observable.as_ref(), runs.corrupted.as_ref()));
             let runs: Vec<&Run> = all.iter().map(|runs| &runs.clean).collect();
             Ok(args.green(&runs, &about.collect::<Vec<_>>())?.into_iter().map(Ok).collect())

@@ -64,7 +64,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let options = args.options()?;
     let model = args.model.open()?;
     if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
-        let result = cases.batched(&[], &|all| {
+        let result = cases.of_clean(false, &|all| {
             let asked = all.iter().map(|runs| args.asked(&runs.clean, runs.observable()?));
             let asked = asked.collect::<Result<Vec<Asked>, Failure>>()?;
             let cases = all.iter().zip(&asked).map(|(runs, asked)| asked.of(&runs.clean));

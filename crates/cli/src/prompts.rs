@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use resolvent::Labelled;
 use resolvent::engine::Steps;
-use resolvent::field::{CaseRuns, Prompts, over_prompts, read_direction};
+use resolvent::field::{CaseRuns, Prompts, clean_alone, over_prompts, read_direction};
 use resolvent::model::{Error, Model, PromptCase, PromptRow, PromptSet, Site, Task, file_text};
 
 use crate::Failure;
@@ -240,11 +240,29 @@ impl Cases<'_> {
 
     /// Runs an analysis that takes the cases of one batch at a time.
     pub(crate) fn batched(&self, sites: &[Site], analysis: OfBatch<'_>) -> Result<Outcome, Failure> {
+        self.batched_of(&<[PromptCase]>::to_vec, sites, analysis)
+    }
+
+    /// Runs an analysis of what `part` returns of the cases.
+    fn batched_of(
+        &self,
+        part: &dyn Fn(&[PromptCase]) -> Vec<PromptCase>,
+        sites: &[Site],
+        analysis: OfBatch<'_>,
+    ) -> Result<Outcome, Failure> {
         let batch = &mut |runs: &[CaseRuns<'_>]| {
             let results = analysis(runs).map_err(of_library)?;
             Ok(results.into_iter().map(|result| result.map_err(of_library)).collect())
         };
-        self.all(|model, cases, progress| over_prompts(model, cases, sites, batch, progress))
+        self.all(|model, cases, progress| over_prompts(model, &part(cases), sites, batch, progress))
+    }
+
+    /// Runs an analysis of the clean prompts, as [`Cases::batched`] does; the corrupted ones run only if it needs them.
+    pub(crate) fn of_clean(&self, needs_other: bool, analysis: OfBatch<'_>) -> Result<Outcome, Failure> {
+        match needs_other {
+            true => self.batched(&[], analysis),
+            false => self.batched_of(&clean_alone, &[], analysis),
+        }
     }
 
     /// Runs an analysis that has a result for each case: of all cases, or of those of some shards.

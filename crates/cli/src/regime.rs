@@ -59,8 +59,10 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let model = args.model.open()?;
     if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         // A displacement is to the row's corrupted prompt.
-        let result = cases
-            .batched(&[], &|all| args.regimes(&all.iter().map(about).collect::<Result<Vec<About<'_>>, Failure>>()?))?;
+        let needs_other = args.direction.parse(&model)?.needs_other();
+        let result = cases.of_clean(needs_other, &|all| {
+            args.regimes(&all.iter().map(about).collect::<Result<Vec<About<'_>>, Failure>>()?)
+        })?;
         return cases.finish(output, result, &[], &mean_radii);
     }
     let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;

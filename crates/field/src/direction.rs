@@ -61,6 +61,11 @@ impl Direction {
         })
     }
 
+    /// Returns whether the direction refers to another run, [`Context::other`].
+    pub fn needs_other(&self) -> bool {
+        matches!(self, Self::Displacement | Self::Writer(_))
+    }
+
     /// Returns the direction at those of `places` where it is not zero. A displacement is zero before the prompts
     /// differ.
     ///
@@ -207,4 +212,17 @@ pub(crate) fn parse_seed(name: &str, seed: &str) -> Result<u64> {
 
 fn missing(direction: &str, what: &str) -> Error {
     Error::Input(format!("the direction `{direction}` needs {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Corrupted prompts need not run for the other directions.
+    #[test]
+    fn some_directions_need_another_run() {
+        let other = [Direction::Displacement, Direction::Writer(Writer::Mlp(0))];
+        let none = [Direction::Token(1), Direction::Random(0), Direction::Sensitivity, Direction::File("x".into())];
+        assert!(other.iter().all(Direction::needs_other) && !none.iter().any(Direction::needs_other));
+    }
 }

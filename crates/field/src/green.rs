@@ -69,11 +69,11 @@ pub fn green_all(sources: &[PlacedSource<'_>], options: GreenOptions) -> Result<
     };
     let checks = slopes.into_iter().zip(adjoints);
     let each = sources.iter().zip(responses).zip(gains).zip(checks);
-    each.map(|(((source, response), gain), (slope, adjoint))| {
-        let result = result(source, response, gain, options)?.certify(slope)?.certify(adjoint)?;
-        if options.nodes > 0 { with_finite(result, source, options.nodes) } else { Ok(result) }
-    })
-    .collect()
+    let results = each.map(|(((source, response), gain), (slope, adjoint))| {
+        result(source, response, gain, options)?.certify(slope)?.certify(adjoint)
+    });
+    let results = results.collect::<Result<Vec<Labelled>>>()?;
+    if options.nodes > 0 { with_finite(results, sources, options.nodes) } else { Ok(results) }
 }
 
 /// Returns the result of one source, with the check of its causal cone.

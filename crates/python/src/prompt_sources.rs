@@ -44,7 +44,7 @@ impl EachAlong {
     /// Returns the cases with the prompts that the direction needs.
     fn cases(&self, cases: &[PromptCase]) -> Vec<PromptCase> {
         match &self.along {
-            Along::Named(Direction::Displacement | Direction::Writer(_), _) => cases.to_vec(),
+            Along::Named(direction, _) if direction.needs_other() => cases.to_vec(),
             _ => clean_alone(cases),
         }
     }

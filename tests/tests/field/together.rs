@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use resolvent_engine::{Device, Options};
 use resolvent_field::{
-    Case, Frames, Goal, InvertCase, InvertOptions, Labelled, Method, Place, PlacePairs, Predictor, PredictorOptions,
-    RegimeCase, RegimeOptions, SiteKind, Slice, invert, invert_all, predict_all, regime, regime_all, slice_all,
+    Case, Frames, Goal, GreenOptions, InvertCase, InvertOptions, Labelled, Method, Place, PlacePairs, PlacedSource,
+    Predictor, PredictorOptions, RegimeCase, RegimeOptions, SiteKind, Slice, green_all, invert, invert_all,
+    predict_all, regime, regime_all, slice_all,
 };
 use resolvent_model::{
     Edit, EditedPrompt, Linearization, Mode, Model, Observable, RandomWeights, Run, RunOptions, Site, gaussian, tiny,
@@ -58,6 +59,36 @@ fn same(on: &Subject, found: &Labelled, alone: &Labelled, ratios: &[&str]) {
         let mut pairs = a.data.iter().zip(&b.data);
         let agrees = if on.is_host() { pairs.all(equal) } else { ratios.contains(&a.name) || pairs.all(near) };
         assert!(agrees, "{}: {}: {:?} {:?}", on.name(), a.name, a.data, b.data);
+    }
+}
+
+/// Returns a source of the n-th prompt; they are at different levels and tokens.
+fn placed<'a>(n: usize, run: &'a Run, vector: &'a [f32]) -> PlacedSource<'a> {
+    PlacedSource { run, place: (n % 3, 1 + n % 2), vector }
+}
+
+/// Responses to sources of their whole length share their runs too: many prompts wait about as often as one.
+#[test]
+fn finite_responses_share_passes() {
+    let options = GreenOptions { nodes: 3, ..GreenOptions::default() };
+    for on in subjects() {
+        // Of its own: other tests share the subjects' devices, and their waits are counted too.
+        let own = on.again(Options::default());
+        let (model, prompts) = (model(own.device()), prompts());
+        let (runs, d) = (batch(&model), model.sizes().d);
+        let vectors: Vec<Vec<f32>> = (0..runs.len()).map(|n| gaussian(n as u64, d)).collect();
+        let sources: Vec<PlacedSource<'_>> =
+            runs.iter().zip(&vectors).enumerate().map(|(n, (run, vector))| placed(n, run, vector)).collect();
+        let (together, shared) = waits(own.device(), || green_all(&sources, options).expect("together"));
+        let mut longest = 0;
+        for (n, (tokens, _, edits)) in prompts.iter().enumerate() {
+            let run = model.run(tokens, edits).expect("runs");
+            let (alone, many) =
+                waits(own.device(), || green_all(&[placed(n, &run, &vectors[n])], options).expect("alone"));
+            same(&own, &together[n], &alone[0], &["first_error", "secant_error", "secant_bar"]);
+            longest = longest.max(many);
+        }
+        assert!(shared <= longest + 2, "{}: {shared} {longest}", own.name());
     }
 }
 
