@@ -12,7 +12,8 @@
 //! these terms too, to first order; they do not add up to J then.
 
 use resolvent_model::{
-    Edit, Mode, Observable, Outputs, Run, Site, Sizes, Writer, ends_at_logits, neuron_products, outputs_of, path_sites,
+    Edit, Mode, Observable, Outputs, Patterns, Run, Site, Sizes, Writer, ends_at_logits, neuron_products, outputs_of,
+    path_sites,
 };
 
 use crate::certificate::{Certificate, dot, narrow, norm, same, worse};
@@ -106,7 +107,8 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
         result = neurons(result, run, (&outputs, &u), &direct)?;
     }
     if options.patterns {
-        let patterns = (0..sizes.layers).map(|l| run.pattern(l)).collect::<std::result::Result<Vec<_>, _>>()?;
+        let read = Patterns::of(&[run])?;
+        let patterns = (0..sizes.layers).map(|l| read.get(0, l)).collect::<std::result::Result<Vec<_>, _>>()?;
         let axes = [("block", sizes.layers), ("head", sizes.heads), ("query", tokens), ("key", tokens)];
         result = result.with("pattern", &axes, patterns.concat());
     }

@@ -4,7 +4,7 @@
 //! pattern adds
 //! `sum over k of (a_clean[t,k] - a_corrupted[t,k]) v[k]` to z, with the values v of the corrupted run.
 
-use resolvent_model::{Edit, Mode, Observable, Run, Seed, SeededRun, Site, Source, captures, vjp_of};
+use resolvent_model::{Edit, Mode, Observable, Patterns, Run, Seed, SeededRun, Site, Source, captures, vjp_of};
 
 use crate::case::Case;
 use crate::certificate::{dot, narrow};
@@ -48,12 +48,14 @@ impl Displacements {
         let of_both: Vec<Site> = of_corrupted.iter().chain(&first.corrupted.levels()).copied().collect();
         let wanted = cases.iter().flat_map(|case| [(case.clean, &of_clean[..]), (case.corrupted, &of_both[..])]);
         let mut captured = captures(&wanted.collect::<Vec<_>>())?.into_iter();
-        let mut of = |case: &Case<'_>| {
+        let both = cases.iter().filter(|_| is_pattern).flat_map(|case| [case.clean, case.corrupted]);
+        let patterns = Patterns::of(&both.collect::<Vec<&Run>>())?;
+        let mut of = |(n, case): (usize, &Case<'_>)| {
             let tokens = case.corrupted.tokens().len();
             let (clean, mut values) = (captured.next().unwrap_or_default(), captured.next().unwrap_or_default());
             let field = values.split_off(of_corrupted.len());
             if is_pattern {
-                let delta = of_patterns(case, &values)?;
+                let delta = of_patterns(case, (&patterns, n), &values)?;
                 return Ok(Self { sites: sites.clone(), tokens, clean: Clean::Added, delta, field });
             }
             let minus = |(a, b): (&Vec<f32>, &Vec<f32>)| a.iter().zip(b).map(|(a, b)| a - b).collect();
@@ -65,7 +67,7 @@ impl Displacements {
             };
             Ok(Self { sites: sites.clone(), tokens, clean, delta, field })
         };
-        cases.iter().map(&mut of).collect()
+        cases.iter().enumerate().map(&mut of).collect()
     }
 
     /// Reads the sites from the runs of one case.
@@ -118,14 +120,14 @@ impl Displacements {
     }
 }
 
-/// Returns what the clean patterns change in the output of each head of the corrupted run, `[T, d_head]` each. `values`
-/// are those of each key head.
-fn of_patterns(case: &Case<'_>, values: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
+/// Returns what the clean patterns change in the output of each head of the corrupted run of the n-th case, `[T,
+/// d_head]` each. `values` are those of each key head.
+fn of_patterns(case: &Case<'_>, (patterns, n): (&Patterns<'_>, usize), values: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
     let (sizes, tokens) = (*case.corrupted.model().sizes(), case.corrupted.tokens().len());
     let (d, shared) = (sizes.d_head, sizes.heads / sizes.kv_heads);
     let mut delta = Vec::with_capacity(sizes.layers * sizes.heads);
     for block in 0..sizes.layers {
-        let [clean, corrupted] = [case.clean.pattern(block)?, case.corrupted.pattern(block)?];
+        let [clean, corrupted] = [patterns.get(2 * n, block)?, patterns.get(2 * n + 1, block)?];
         for head in 0..sizes.heads {
             let v = &values[block * sizes.kv_heads + head / shared];
             let mut rows = vec![0.0f64; tokens * d];

@@ -114,8 +114,8 @@ pub use observable::{Distribution, Observable, Quantity, Term};
 pub use observable_text::{ObservableContext, ReadDirection, token_text};
 pub use parameters::Parameter;
 pub use paths::{
-    Edge, Outputs, Reader, ReaderSet, StreamEdits, Writer, edge_values, ends_at_logits, neuron_products, outputs_of,
-    path_sites, reader_gradients, reader_rows, reader_sites, rewired_values,
+    Edge, Outputs, Patterns, Reader, ReaderSet, StreamEdits, Writer, edge_values, ends_at_logits, neuron_products,
+    outputs_of, path_sites, reader_gradients, reader_rows, reader_sites, rewired_values,
 };
 pub use prompt::{check_prompt, from_end, parse_token, parse_tokens};
 pub use prompt_case::{PromptCase, TokenPair};

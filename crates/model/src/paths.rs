@@ -25,6 +25,7 @@ pub use gradients::reader_gradients;
 pub use neurons::neuron_products;
 pub use node::{Edge, Reader, Writer, path_sites};
 pub use outputs::{Outputs, outputs_of};
+pub use pattern::Patterns;
 pub use reads::{ReaderSet, reader_rows, reader_sites};
 pub use rewired::rewired_values;
 pub use sweep::edge_values;

@@ -4,7 +4,9 @@ use resolvent_engine::Device;
 use std::collections::BTreeMap;
 
 use resolvent_field::{AttributeOptions, EdgeOptions, attribute, edges};
-use resolvent_field::{Case, Goal, forward, green_with, invert, patch, predict, regime, sensitivity, transfer};
+use resolvent_field::{
+    Case, Goal, forward, green_with, invert, patch, patch_at, predict, regime, sensitivity, transfer,
+};
 use resolvent_field::{
     GreenOptions, InvertOptions, Method, Predictor, PredictorOptions, RegimeOptions, SiteKind, TransferOptions,
 };
@@ -32,11 +34,12 @@ fn waits(device: &Device, work: &mut dyn FnMut()) -> u64 {
 
 /// The most waits of each analysis, at any depth. Each check of a difference of J takes up to three amplitudes, one
 /// wait each; `patch, curved` reads J at two places, which it restores together.
-const MOST: [(&str, u64); 11] = [
+const MOST: [(&str, u64); 12] = [
     ("run", 4),
     ("sensitivity", 10),
     ("patch", 8),
     ("patch, curved", 10),
+    ("patch, patterns", 15),
     ("predictors", 7),
     ("green", 7),
     ("regime", 17),
@@ -69,6 +72,9 @@ fn waits_do_not_grow_with_depth() {
                 all("sensitivity", &|| drop(sensitivity(&clean, &j).expect("computes"))),
                 all("patch", &|| drop(patch(&clean, &corrupted, &j).expect("computes"))),
                 all("patch, curved", &|| drop(patch(&clean, &corrupted, &curved).expect("computes"))),
+                all("patch, patterns", &|| {
+                    drop(patch_at(&clean, &corrupted, &j, &[SiteKind::Pattern]).expect("computes"));
+                }),
                 all("predictors", &|| {
                     let others = Predictor::beside_first_order(&[Predictor::Curvature, Predictor::RelP]);
                     let panel = predict(&case, SiteKind::Resid, &others, PredictorOptions::default());

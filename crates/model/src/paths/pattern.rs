@@ -3,10 +3,45 @@
 use resolvent_ops::attention_edit::HIDDEN;
 
 use crate::batch::{KeyEdit, ScheduledChange};
-use crate::error::Result;
+use crate::capture::captures;
+use crate::error::{Error, Result};
 use crate::read::dot;
 use crate::run::Run;
 use crate::site::Site;
+
+/// Queries and keys of all blocks of several runs, from which their attention patterns are computed.
+pub struct Patterns<'a> {
+    runs: Vec<&'a Run>,
+    /// Of each run, those of all blocks.
+    read: Vec<Vec<Vec<f32>>>,
+}
+
+impl<'a> Patterns<'a> {
+    /// Reads the queries and keys of runs of one device, with one wait.
+    ///
+    /// # Errors
+    /// A value that is not finite, or a device error.
+    pub fn of(runs: &[&'a Run]) -> Result<Self> {
+        let sites = |run: &&Run| -> Result<Vec<Site>> {
+            let blocks = (0..run.sizes().layers).map(|block| run.pattern_sites(block));
+            Ok(blocks.collect::<Result<Vec<_>>>()?.concat())
+        };
+        let sites = runs.iter().map(sites).collect::<Result<Vec<_>>>()?;
+        let wanted = runs.iter().zip(&sites).map(|(run, sites)| (*run, &sites[..]));
+        Ok(Self { runs: runs.to_vec(), read: captures(&wanted.collect::<Vec<_>>())? })
+    }
+
+    /// Returns the pattern of a block of the n-th run, `[H, T, T]`, as [`Run::pattern`] does.
+    ///
+    /// # Errors
+    /// A run or a block that is not there, or a pattern that is not finite.
+    pub fn get(&self, n: usize, block: usize) -> Result<Vec<f32>> {
+        let none = || Error::Place(format!("run {n} of patterns: there are {}", self.runs.len()));
+        let run = *self.runs.get(n).ok_or_else(none)?;
+        let of_block = run.pattern_sites(block)?.len();
+        run.pattern_of(block, &self.read[n][block * of_block..][..of_block])
+    }
+}
 
 impl Run {
     /// Returns the attention pattern of each head of block l, TransformerLens' `hook_pattern`: `[H, T, T]`, queries by
@@ -19,7 +54,12 @@ impl Run {
     /// # Errors
     /// A block that the model lacks, or a device error.
     pub fn pattern(&self, block: usize) -> Result<Vec<f32>> {
-        let (mut scores, tokens) = (self.scores(block)?, self.tokens().len());
+        self.pattern_of(block, &self.captures(&self.pattern_sites(block)?)?)
+    }
+
+    /// Returns the pattern, given the queries and keys of the block.
+    fn pattern_of(&self, block: usize, read: &[Vec<f32>]) -> Result<Vec<f32>> {
+        let (mut scores, tokens) = (self.scores(block, read)?, self.tokens().len());
         for row in scores.chunks_mut(tokens) {
             let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = row.iter().map(|score| (score - most).exp()).sum();
@@ -37,17 +77,23 @@ impl Run {
     /// # Errors
     /// A block that the model lacks, a score that is not finite, or a device error.
     pub fn attention_scores(&self, block: usize) -> Result<Vec<f32>> {
-        Ok(self.scores(block)?.into_iter().map(|score| score as f32).collect())
+        let scores = self.scores(block, &self.captures(&self.pattern_sites(block)?)?)?;
+        Ok(scores.into_iter().map(|score| score as f32).collect())
     }
 
-    fn scores(&self, block: usize) -> Result<Vec<f64>> {
-        let (sizes, model, tokens) = (*self.sizes(), self.model().architecture(), self.tokens().len());
-        Site::Q(block, 0).check(&sizes)?;
-        let plan = model.attention[block];
-        let turned = plan.rotary.is_some();
+    /// Returns the sites from which the pattern of a block is computed: the queries of its heads, and its keys.
+    fn pattern_sites(&self, block: usize) -> Result<Vec<Site>> {
+        let sizes = self.sizes();
+        Site::Q(block, 0).check(sizes)?;
+        let turned = self.model().architecture().attention[block].rotary.is_some();
         let queries = (0..sizes.heads).map(|h| if turned { Site::RotQ(block, h) } else { Site::Q(block, h) });
         let keys = (0..sizes.kv_heads).map(|h| if turned { Site::RotK(block, h) } else { Site::K(block, h) });
-        let read = self.captures(&queries.chain(keys).collect::<Vec<Site>>())?;
+        Ok(queries.chain(keys).collect())
+    }
+
+    fn scores(&self, block: usize, read: &[Vec<f32>]) -> Result<Vec<f64>> {
+        let (sizes, model, tokens) = (*self.sizes(), self.model().architecture(), self.tokens().len());
+        let plan = model.attention[block];
         let (queries, keys) = read.split_at(sizes.heads);
         let mut scores = vec![f64::NEG_INFINITY; sizes.heads * tokens * tokens];
         for (row, out) in scores.chunks_mut(tokens).enumerate() {
