@@ -207,7 +207,10 @@ impl Twin {
             Stage::Q(l) => &trace.blocks[l].q,
             Stage::K(l) => &trace.blocks[l].k,
             Stage::V(l) => &trace.blocks[l].v,
+            Stage::Embed => &trace.embeddings[0],
+            Stage::PosEmbed => &trace.embeddings[1],
             Stage::Z(l) => &trace.blocks[l].z,
+            Stage::Result(l) => &trace.blocks[l].results,
             Stage::AttnOut(l) => &trace.blocks[l].attn_out,
             Stage::ResidMid(l) => &trace.blocks[l].resid_mid,
             Stage::MlpPre(l) => &trace.blocks[l].mlp_pre,
@@ -233,12 +236,16 @@ impl Twin {
             Site::Q(l, _) => Stage::Q(l),
             Site::K(l, _) => Stage::K(l),
             Site::V(l, _) => Stage::V(l),
+            Site::Embed => Stage::Embed,
+            Site::PosEmbed => Stage::PosEmbed,
             Site::Z(l, _) => Stage::Z(l),
+            Site::Result(l, _) => Stage::Result(l),
             Site::MlpPre(l) => Stage::MlpPre(l),
             Site::MlpPost(l) => Stage::MlpPost(l),
             Site::RotQ(..) | Site::RotK(..) | Site::MlpPreLinear(_) => panic!("a GPT-2 has no {site}"),
             Site::AttnScores(..) | Site::Pattern(..) => panic!("{site} belongs to a query"),
         };
+        let d_head = if matches!(site, Site::Result(..)) { self.config.n_embd } else { d_head };
         let columns = site.head().map_or(0..self.width(stage), |h| h * d_head..(h + 1) * d_head);
         (stage, columns)
     }
@@ -246,6 +253,7 @@ impl Twin {
     fn width(&self, stage: Stage) -> usize {
         match stage {
             Stage::MlpPre(_) | Stage::MlpPost(_) => self.config.n_inner(),
+            Stage::Result(_) => self.config.n_head * self.config.n_embd,
             _ => self.config.n_embd,
         }
     }
@@ -255,11 +263,11 @@ impl Twin {
         let heads = 0..self.config.n_head;
         let block = |l: usize| {
             let whole = [Site::ResidPre, Site::ResidMid, Site::ResidPost, Site::AttnOut, Site::MlpOut].map(|f| f(l));
-            let split = [Site::Q, Site::K, Site::V, Site::Z];
+            let split = [Site::Q, Site::K, Site::V, Site::Z, Site::Result];
             let split = heads.clone().flat_map(move |h| split.map(|f| f(l, h)));
             whole.into_iter().chain(split).chain([Site::MlpPre(l), Site::MlpPost(l)]).collect::<Vec<_>>()
         };
-        (0..self.config.n_layer).flat_map(block).collect()
+        [Site::Embed, Site::PosEmbed].into_iter().chain((0..self.config.n_layer).flat_map(block)).collect()
     }
 }
 

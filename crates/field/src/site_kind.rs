@@ -108,11 +108,22 @@ impl fmt::Display for SiteKind {
     }
 }
 
+/// Sites that a sweep does not patch because another kind has the same patches, by their names, with what to do.
+const SAME_PATCHES: [(&str, &str); 3] = [
+    ("embed", "a token has the same position in both prompts, so patch resid, whose level 0 is the same"),
+    ("pos_embed", "it is the same in both prompts, so its patches change nothing; leave it out"),
+    ("result", "what a head adds follows from its z, so patch z"),
+];
+
 impl FromStr for SiteKind {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
+            let same = SAME_PATCHES.iter().find(|(name, _)| text.strip_prefix("hook_").unwrap_or(text) == *name);
+            if let Some((_, instead)) = same {
+                return Error::Input(format!("invalid kind of site `{text}`: {instead}"));
+            }
             let names = Self::ALL.map(Self::name).join(", ");
             let meant = did_you_mean(text, Self::ALL.map(Self::name));
             Error::Input(format!("invalid kind of site `{text}`: expected one of {names}{meant}"))

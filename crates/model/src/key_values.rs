@@ -86,7 +86,8 @@ impl KeyValueCache {
         let base = Trace { values: vec![None; self.program.values()], residuals };
         let top = self.program.field[sizes.layers];
         let keep = Keep { values: [top].into(), residuals: true, narrow: None };
-        let trace = forward(&self.program, &mut rec, &batch, Origin::Rows { base: &base, at: 0, rows }, &keep)?;
+        let bottom = self.program.field[0];
+        let trace = forward(&self.program, &mut rec, &batch, Origin::Rows { base: &base, at: bottom, rows }, &keep)?;
         let most = sizes.n_ctx.min((device.info().max_binding / (4 * sizes.qkv_width() as u64)) as usize);
         let mut past = self.past.clone();
         for (past, new) in past.iter_mut().zip(&trace.residuals) {

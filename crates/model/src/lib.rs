@@ -40,6 +40,7 @@ mod generate;
 mod gguf;
 mod grouped;
 mod head;
+mod head_results;
 #[cfg(feature = "hub")]
 mod hub;
 mod hvp;

@@ -1,6 +1,6 @@
 //! A model on a device.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -185,7 +185,7 @@ impl Model {
         let hash = if weights.rounding.is_some_and(|e| e > 0.0) { format!("{hash}-f16") } else { hash };
         let hash = if rounds_inputs { format!("{hash}-f16-inputs") } else { hash };
         let build = |architecture: Architecture, weights: Weights, tokenizer| {
-            let program = Program::new(&architecture, &weights, &BTreeSet::new());
+            let program = Program::new(&architecture, &weights, &BTreeSet::new(), &BTreeMap::new());
             let (device, name, hash, origin) = (device.clone(), name.clone(), hash.clone(), origin.clone());
             let input_rounding = OnceLock::new();
             let described =

@@ -1,23 +1,28 @@
 //! The model as a straight list of operations. Forward, tangent and backward passes go through this list.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use resolvent_engine::Result;
 use resolvent_ops::add::Add;
 use resolvent_ops::attention::Attention;
 use resolvent_ops::attention_edit::{EditedAttention, HeadEdits};
+use resolvent_ops::columns::Columns;
 use resolvent_ops::gate::{Gate, GateActivation};
 use resolvent_ops::gelu::Gelu;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::mlp::Mlp;
 use resolvent_ops::{Frozen, Op};
 
-use crate::arch::{Activation, Architecture};
+use crate::arch::{Activation, Architecture, Sizes};
+use crate::head_results::SplitProjection;
 use crate::site::Site;
 use crate::weights::{Block, Weights};
 
-/// Index of a value of the list: 0 is h\[0\], and every operation computes the next value.
+/// Index of a value of the list: 0 is the embedding, and every operation computes the next value.
+///
+/// The embedding is h\[0\]. Where sites name its parts, it is the rows of tokens and of positions side by side, and
+/// h\[0\] is their sum.
 pub(crate) type ValueId = usize;
 
 /// One operation: the values that it reads, and the value `output` that it computes.
@@ -47,6 +52,8 @@ pub(crate) struct Program {
     pub(crate) field: Vec<ValueId>,
     parts: Vec<Parts>,
     gated: bool,
+    /// Whether the model learns positions.
+    learns_positions: bool,
     /// By value: the last node that reads it.
     last_use: Vec<usize>,
     /// By value: whether it is a cut point.
@@ -60,6 +67,8 @@ struct Parts {
     /// q, k and v after the rotation of q and k.
     rotated: Option<ValueId>,
     z: ValueId,
+    /// What heads add to the stream, by head, where sites name it.
+    results: BTreeMap<usize, ValueId>,
     attn_out: Option<ValueId>,
     mid: Option<ValueId>,
     /// Into the activation.
@@ -76,6 +85,7 @@ struct BlockOf<'a> {
     block: &'a Block,
     l: usize,
     sites: &'a BTreeSet<Site>,
+    split: Option<&'a SplitProjection>,
 }
 
 impl BlockOf<'_> {
@@ -92,12 +102,24 @@ impl Program {
     /// Returns the list for `weights`.
     ///
     /// Outputs of attention and MLP are fused into the residual add, and a GELU into its MLP. They have values of their
-    /// own only where `sites` names them, or where a norm follows.
-    pub(crate) fn new(model: &Architecture, weights: &Weights, sites: &BTreeSet<Site>) -> Self {
+    /// own only where `sites` names them, or where a norm follows. The same holds for the embeddings of a model that
+    /// learns positions, and for what heads add, of which `splits` has the projections by block.
+    pub(crate) fn new(
+        model: &Architecture,
+        weights: &Weights,
+        sites: &BTreeSet<Site>,
+        splits: &BTreeMap<usize, SplitProjection>,
+    ) -> Self {
         let (nodes, parts, last_use, cut_points) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut program = Self { nodes, field: vec![0], parts, gated: model.gated, last_use, cut_points };
+        let learns_positions = model.layout.positions.is_some();
+        let (field, gated) = (vec![0], model.gated);
+        let mut program = Self { nodes, field, parts, gated, learns_positions, last_use, cut_points };
+        if learns_positions && [Site::Embed, Site::PosEmbed].iter().any(|site| sites.contains(site)) {
+            let parts = Self::embeddings(&model.sizes).map(|part| program.push("embed".to_owned(), part, &[0]));
+            program.field[0] = program.push("embed".to_owned(), Add, &parts);
+        }
         for (l, block) in weights.blocks.iter().enumerate() {
-            program.block(&BlockOf { model, block, l, sites });
+            program.block(&BlockOf { model, block, l, sites, split: splits.get(&l) });
         }
         program.last_use = vec![0; program.values()];
         for (i, node) in program.nodes.iter().enumerate() {
@@ -107,6 +129,18 @@ impl Program {
         let dead_before = |value: ValueId| program.last_use[..value].iter().all(|&node| node < value);
         program.cut_points = (0..program.values()).map(dead_before).collect();
         program
+    }
+
+    /// Returns the columns of the rows of tokens and of positions in the first value, where they have values of their
+    /// own.
+    pub(crate) fn embeddings(sizes: &Sizes) -> [Columns; 2] {
+        let d = sizes.d;
+        [0, d].map(|first| Columns { width: 2 * d, first, n: d })
+    }
+
+    /// Returns whether the first value has the rows of tokens and of positions side by side.
+    pub(crate) fn embeds_apart(&self) -> bool {
+        self.field[0] != 0
     }
 
     fn push(&mut self, scope: String, op: impl Op + 'static, inputs: &[ValueId]) -> ValueId {
@@ -129,7 +163,8 @@ impl Program {
         let pre = self.field[l];
         let (qkv, z, attention) = (0, 0, block.attention);
         let [rotated, attn_out, mid, hidden, neurons, mlp_out] = [None; 6];
-        let mut parts = Parts { qkv, rotated, z, attn_out, mid, hidden, neurons, mlp_out, attention };
+        let results = BTreeMap::new();
+        let mut parts = Parts { qkv, rotated, z, results, attn_out, mid, hidden, neurons, mlp_out, attention };
 
         let normed = self.norm(of.name("ln_1"), block.attn_norm.as_ref(), pre);
         parts.qkv = self.push(of.name("attn.qkv"), block.qkv.clone(), &[normed]);
@@ -144,14 +179,13 @@ impl Program {
         };
         parts.z = self.push(of.name("attn"), block.attention, &[read]);
         let own = block.attn_post_norm.is_some() || of.wants(Site::AttnOut(l));
-        let out = Matmul { add: !own, ..block.out.clone() };
+        let out = self.projection(of, (!own).then_some(pre), &mut parts);
         let mid = if own {
-            let out = self.push(of.name("attn.proj"), out, &[parts.z]);
             let out = self.norm(of.name("ln_1_post"), block.attn_post_norm.as_ref(), out);
             parts.attn_out = Some(out);
             self.push(of.name("resid_mid"), Add, &[pre, out])
         } else {
-            self.push(of.name("attn.proj"), out, &[parts.z, pre])
+            out
         };
         parts.mid = (!model.parallel).then_some(mid);
 
@@ -171,6 +205,22 @@ impl Program {
         };
         self.field.push(post);
         self.parts.push(parts);
+    }
+
+    /// Appends the output projection of attention, and adds it to `add` if that is given. Heads whose outputs have
+    /// values of their own come first.
+    fn projection(&mut self, of: &BlockOf<'_>, add: Option<ValueId>, parts: &mut Parts) -> ValueId {
+        let mut sum = add;
+        for (head, own) in of.split.iter().flat_map(|split| &split.heads) {
+            let z = self.push(of.name("attn.z"), own.columns, &[parts.z]);
+            let result = self.push(of.name("attn.result"), own.product.clone(), &[z]);
+            parts.results.insert(*head, result);
+            sum = Some(sum.map_or(result, |sum| self.push(of.name("attn.sum"), Add, &[sum, result])));
+        }
+        let rest = of.split.map_or(&of.block.out, |split| &split.rest);
+        let out = Matmul { add: sum.is_some(), ..rest.clone() };
+        let inputs: Vec<ValueId> = std::iter::once(parts.z).chain(sum).collect();
+        self.push(of.name("attn.proj"), out, &inputs)
     }
 
     /// Appends the MLP of a block, and adds it to `add` if that is given.
@@ -236,6 +286,8 @@ impl Program {
     pub(crate) fn value(&self, site: Site) -> Option<ValueId> {
         let parts = &self.parts[site.layer()];
         match site {
+            Site::Embed if !self.learns_positions => Some(self.field[0]),
+            Site::Embed | Site::PosEmbed => self.embeds_apart().then_some(0),
             Site::ResidPre(l) => Some(self.field[l]),
             Site::ResidPost(l) => Some(self.field[l + 1]),
             Site::ResidMid(_) => parts.mid,
@@ -243,6 +295,7 @@ impl Program {
             Site::MlpOut(_) => parts.mlp_out,
             Site::Q(..) | Site::K(..) | Site::V(..) => Some(parts.qkv),
             Site::Z(..) => Some(parts.z),
+            Site::Result(_, h) => parts.results.get(&h).copied(),
             Site::RotQ(..) | Site::RotK(..) => parts.rotated,
             // Scores and weights are not stored: the attention that they belong to is edited instead.
             Site::AttnScores(..) | Site::Pattern(..) => None,
@@ -285,7 +338,9 @@ impl Program {
     /// Returns the values that contain sites.
     pub(crate) fn site_values(&self) -> BTreeSet<ValueId> {
         let of = |p: &Parts| [Some(p.qkv), p.rotated, Some(p.z), p.attn_out, p.mid, p.hidden, p.neurons, p.mlp_out];
-        self.parts.iter().flat_map(of).flatten().chain(self.field.iter().copied()).collect()
+        let results = self.parts.iter().flat_map(|p| p.results.values().copied());
+        let field = self.field.iter().copied().chain([0]);
+        self.parts.iter().flat_map(of).flatten().chain(results).chain(field).collect()
     }
 
     /// Drops the inputs of node `i` that no later node reads and that are not `wanted`, so that their memory is reused.

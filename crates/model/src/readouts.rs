@@ -2,6 +2,7 @@
 //!
 //! They are computed on the host, in f64, from values of the run.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -133,11 +134,14 @@ impl Run {
     }
 
     /// Returns the rows of the tokens in the embedding, `[T, d]`, with the factor that some models give them:
-    /// TransformerLens' `hook_embed`. Without learned positions it is h\[0\] before edits.
+    /// TransformerLens' `hook_embed`, after the run's edits of [`Site::Embed`].
     ///
     /// # Errors
-    /// A device error.
+    /// A value that is not finite, or a device error.
     pub fn token_embeddings(&self) -> Result<Vec<f32>> {
+        if self.edits().iter().any(|edit| edit.site == Site::Embed) {
+            return self.capture(Site::Embed);
+        }
         let scale = self.model().architecture().embedding_scale as f32;
         let mut rows = Vec::with_capacity(self.tokens().len() * self.sizes().d);
         for &id in self.tokens() {
@@ -147,18 +151,21 @@ impl Run {
     }
 
     /// Returns the rows of the positions, `[T, d]`: TransformerLens' `hook_pos_embed`. `None` for models without
-    /// learned positions.
+    /// learned positions. The run's edits of [`Site::PosEmbed`] are applied.
     ///
     /// # Errors
-    /// A device error.
+    /// A value that is not finite, or a device error.
     pub fn position_embeddings(&self) -> Result<Option<Vec<f32>>> {
+        if self.has(Site::PosEmbed) {
+            return Ok(Some(self.capture(Site::PosEmbed)?));
+        }
         let all = self.model().parameter(Parameter::Positions)?;
         Ok(all.map(|all| all[..self.tokens().len() * self.sizes().d].to_vec()))
     }
 
     /// Returns what each head of block l adds to the stream before the bias, `[T, heads, d]`: its z times its part of
     /// the output projection, TransformerLens' `hook_result`. A norm after the projection, which some models have, is
-    /// left out.
+    /// left out. The run's edits of [`Site::Result`] are applied.
     ///
     /// # Errors
     /// A block that the model lacks, a value that is not finite, or a device error.
@@ -167,9 +174,15 @@ impl Run {
         let sites: Vec<Site> = (0..sizes.heads).map(|h| Site::Z(block, h)).collect();
         let (heads, width, d) = (self.captures(&sites)?, sizes.d_head, sizes.d);
         let w = self.model().0.weights.blocks[block].out.w.read_rows(self.device(), 0..sizes.q_width())?;
+        let own: Vec<Site> = (0..sizes.heads).map(|h| Site::Result(block, h)).filter(|site| self.has(*site)).collect();
+        let own: BTreeMap<Site, Vec<f32>> = own.iter().copied().zip(self.captures(&own)?).collect();
         let mut results = Vec::with_capacity(self.tokens().len() * sizes.heads * d);
         for t in 0..self.tokens().len() {
             for (h, z) in heads.iter().enumerate() {
+                if let Some(own) = own.get(&Site::Result(block, h)) {
+                    results.extend_from_slice(&own[t * d..][..d]);
+                    continue;
+                }
                 let mut row = vec![0.0f64; d];
                 for (z, w) in z[t * width..][..width].iter().zip(w[h * width * d..].chunks(d)) {
                     row.iter_mut().zip(w).for_each(|(out, w)| *out += f64::from(*z) * f64::from(*w));

@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use resolvent_engine::{Device, Recording, Shape, Tensor};
+use resolvent_ops::add::add;
+use resolvent_ops::embed::Embed;
 use resolvent_ops::{Residuals, Span};
 
 use crate::arch::Sizes;
 use crate::batch::{Batch, PassDirection, ScheduledChange, ScheduledEdit, Sequence, hidden_query, hides_all};
 use crate::edit::Edit;
 use crate::error::{Error, Result};
+use crate::head_results::splits;
 use crate::model::Model;
 use crate::passes::{Keep, Origin, Trace, forward};
 use crate::program::{Program, ValueId};
@@ -25,8 +28,8 @@ pub struct RunOptions {
     pub edits: Vec<Edit>,
     /// Sites that will be captured, edited or given a source later.
     ///
-    /// The outputs of attention and MLP are fused into the residual add unless they are named here or in an edit. All
-    /// other sites are always available.
+    /// The outputs of attention, of single heads and of the MLP are fused into the residual add unless they are named
+    /// here or in an edit; embeddings likewise, where the model learns positions. All other sites are always available.
     pub sites: Vec<Site>,
 }
 
@@ -93,15 +96,11 @@ impl Base {
         }
         let batch = Batch::new(device, &sequences, PassDirection::Forward)?;
         rec.scope("embed");
-        let learned = model.architecture().layout.positions.is_some();
-        let positions = edited.iter().flat_map(|prompt| 0..prompt.tokens.len() as u32);
-        let positions: Vec<u32> = positions.map(|t| if learned { t } else { 0 }).collect();
-        let ids: Vec<u32> = edited.iter().flat_map(|prompt| prompt.tokens).copied().collect();
-        let ids = device.upload("tokens", &[("rows", first)], &ids)?;
-        let positions = device.upload("positions", &[("rows", first)], &positions)?;
-        let h0 = model.0.weights.embed.primal(rec, &ids, &positions)?;
+        let prompts_of_rows = edited.iter().flat_map(|prompt| prompt.tokens.iter().copied().enumerate());
+        let (positions, ids): (Vec<usize>, Vec<u32>) = prompts_of_rows.unzip();
+        let embedded = embedded(rec, (model, &program), &ids, &positions)?;
         let keep = Keep { values: program.site_values(), residuals: true, narrow: None };
-        let trace = forward(&program, rec, &batch, Origin::Embedded(h0), &keep)?;
+        let trace = forward(&program, rec, &batch, Origin::Embedded(embedded), &keep)?;
         let program = program.with_edits(|attention, value| batch.head_edits(device, (attention, value), first))?;
         rec.scope("ln_f");
         let last = retained(&trace, program.field[sizes.layers])?;
@@ -111,6 +110,32 @@ impl Base {
     }
 }
 
+/// Records the first value of a list for tokens at positions: h\[0\], or the rows of tokens and of positions side by
+/// side.
+fn embedded(
+    rec: &mut Recording,
+    (model, program): (&Model, &Program),
+    ids: &[u32],
+    positions: &[usize],
+) -> Result<Tensor> {
+    let (device, embed, rows) = (model.device(), &model.0.weights.embed, ids.len());
+    let learned = model.architecture().layout.positions.is_some();
+    let positions: Vec<u32> = positions.iter().map(|&t| if learned { t as u32 } else { 0 }).collect();
+    let ids = device.upload("tokens", &[("rows", rows)], ids)?;
+    let positions = device.upload("positions", &[("rows", rows)], &positions)?;
+    if !program.embeds_apart() {
+        return Ok(embed.primal(rec, &ids, &positions)?);
+    }
+    let d = embed.wte.d;
+    let none = device.upload("positions", &[("positions", 1), ("d", d)], &vec![0.0f32; d])?;
+    let first = device.upload("positions", &[("rows", rows)], &vec![0u32; rows])?;
+    let of_tokens = Embed { wpe: none, ..embed.clone() }.primal(rec, &ids, &first)?;
+    let of_positions = Embed { scale: 0.0, ..embed.clone() }.primal(rec, &ids, &positions)?;
+    let [tokens, places] = Program::embeddings(model.sizes());
+    let [of_tokens, of_positions] = [tokens.spread(rec, &of_tokens)?, places.spread(rec, &of_positions)?];
+    Ok(add(rec, &of_tokens, &of_positions)?)
+}
+
 /// Returns the list of operations that runs with values at `sites` need. Fails if a site does not fit the model.
 fn prepare(model: &Model, sites: &BTreeSet<Site>) -> Result<Program> {
     let sizes = model.sizes();
@@ -118,7 +143,8 @@ fn prepare(model: &Model, sites: &BTreeSet<Site>) -> Result<Program> {
     if sites.iter().all(|&site| model.0.program.edited(site).is_some()) {
         return Ok(model.0.program.clone());
     }
-    let program = Program::new(model.architecture(), &model.0.weights, sites);
+    let splits = splits(model.device(), (&model.0.weights, sizes), sites)?;
+    let program = Program::new(model.architecture(), &model.0.weights, sites, &splits);
     match sites.iter().find(|&&site| program.edited(site).is_none()) {
         Some(site) => Err(Error::Place(format!("{site}: this model has no such site; {}", site.missing()))),
         None => Ok(program),
@@ -128,7 +154,11 @@ fn prepare(model: &Model, sites: &BTreeSet<Site>) -> Result<Program> {
 impl Model {
     /// Returns whether the model has a site: the block, the head, and a value of this kind.
     pub fn has_site(&self, site: Site) -> bool {
-        prepare(self, &BTreeSet::from([site])).is_ok()
+        match site {
+            // Every head has one; preparing a run would read weights.
+            Site::Result(..) => site.check(self.sizes()).is_ok(),
+            _ => prepare(self, &BTreeSet::from([site])).is_ok(),
+        }
     }
 
     /// Runs `tokens` under `edits`, and stores the field and what linearisations need.

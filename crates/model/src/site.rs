@@ -12,6 +12,10 @@ use crate::error::{Error, Result};
 /// A named value of the model, with one vector of length [`Site::width`] for each token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Site {
+    /// `hook_embed`: the row of the token, with the model's factor. Without learned positions it is h\[0\].  `[d]`
+    Embed,
+    /// `hook_pos_embed`: the row of the position, in models that learn positions.  `[d]`
+    PosEmbed,
     /// `blocks.{l}.hook_resid_pre`: the field h\[l\], before block l.  `[d]`
     ResidPre(usize),
     /// `blocks.{l}.hook_resid_mid`: between attention and MLP of block l.  `[d]`
@@ -30,6 +34,9 @@ pub enum Site {
     V(usize, usize),
     /// `blocks.{l}.attn.hook_z[h]`: its output before the projection.  `[d_head]`
     Z(usize, usize),
+    /// `blocks.{l}.attn.hook_result[h]`: what head h adds to the stream, without the bias and before a norm that
+    /// follows.  `[d]`
+    Result(usize, usize),
     /// `blocks.{l}.attn.hook_rot_q[h]`: the queries of head h after the rotary embedding.  `[d_head]`
     RotQ(usize, usize),
     /// `blocks.{l}.attn.hook_rot_k[h]`: the keys of head h after the rotary embedding.  `[d_head]`
@@ -48,11 +55,12 @@ pub enum Site {
 }
 
 impl Site {
-    /// Returns the block.
+    /// Returns the block; of embeddings, the first.
     pub fn layer(self) -> usize {
         match self {
+            Self::Embed | Self::PosEmbed => 0,
             Self::ResidPre(l) | Self::ResidMid(l) | Self::ResidPost(l) | Self::AttnOut(l) | Self::MlpOut(l) => l,
-            Self::Q(l, _) | Self::K(l, _) | Self::V(l, _) | Self::Z(l, _) => l,
+            Self::Q(l, _) | Self::K(l, _) | Self::V(l, _) | Self::Z(l, _) | Self::Result(l, _) => l,
             Self::RotQ(l, _) | Self::RotK(l, _) | Self::AttnScores(l, ..) | Self::Pattern(l, ..) => l,
             Self::MlpPre(l) | Self::MlpPreLinear(l) | Self::MlpPost(l) => l,
         }
@@ -61,7 +69,7 @@ impl Site {
     /// Returns the head, at sites that have one.
     pub fn head(self) -> Option<usize> {
         match self {
-            Self::Q(_, h) | Self::K(_, h) | Self::V(_, h) | Self::Z(_, h) => Some(h),
+            Self::Q(_, h) | Self::K(_, h) | Self::V(_, h) | Self::Z(_, h) | Self::Result(_, h) => Some(h),
             Self::RotQ(_, h) | Self::RotK(_, h) | Self::AttnScores(_, h, _) | Self::Pattern(_, h, _) => Some(h),
             _ => None,
         }
@@ -85,6 +93,7 @@ impl Site {
         match self {
             Self::MlpPre(_) | Self::MlpPreLinear(_) | Self::MlpPost(_) => sizes.inner,
             Self::AttnScores(..) | Self::Pattern(..) => 1,
+            Self::Result(..) => sizes.d,
             _ if self.head().is_some() => sizes.d_head,
             _ => sizes.d,
         }
@@ -97,6 +106,8 @@ impl Site {
             Self::Q(_, h) | Self::RotQ(_, h) | Self::Z(_, h) => h * d_head,
             Self::K(_, h) | Self::RotK(_, h) => sizes.q_width() + h * d_head,
             Self::V(_, h) => sizes.q_width() + sizes.kv_width() + h * d_head,
+            // Where positions are learned, the rows of tokens and of positions lie side by side.
+            Self::PosEmbed => sizes.d,
             // Gate and up projection lie side by side.
             Self::MlpPreLinear(_) => sizes.inner,
             _ => 0,
@@ -128,6 +139,7 @@ impl Site {
             Self::ResidMid(_) => "attention and MLP of a block both read its input, so nothing lies between them",
             Self::RotQ(..) | Self::RotK(..) => "it has no rotary embedding",
             Self::MlpPreLinear(_) => "its MLPs have no gate",
+            Self::PosEmbed => "it learns no positions",
             _ => "its blocks have no such value",
         }
     }
@@ -136,6 +148,8 @@ impl Site {
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Embed => f.write_str("hook_embed"),
+            Self::PosEmbed => f.write_str("hook_pos_embed"),
             Self::ResidPre(l) => write!(f, "blocks.{l}.hook_resid_pre"),
             Self::ResidMid(l) => write!(f, "blocks.{l}.hook_resid_mid"),
             Self::ResidPost(l) => write!(f, "blocks.{l}.hook_resid_post"),
@@ -145,6 +159,7 @@ impl fmt::Display for Site {
             Self::K(l, h) => write!(f, "blocks.{l}.attn.hook_k[{h}]"),
             Self::V(l, h) => write!(f, "blocks.{l}.attn.hook_v[{h}]"),
             Self::Z(l, h) => write!(f, "blocks.{l}.attn.hook_z[{h}]"),
+            Self::Result(l, h) => write!(f, "blocks.{l}.attn.hook_result[{h}]"),
             Self::RotQ(l, h) => write!(f, "blocks.{l}.attn.hook_rot_q[{h}]"),
             Self::RotK(l, h) => write!(f, "blocks.{l}.attn.hook_rot_k[{h}]"),
             Self::AttnScores(l, h, k) => write!(f, "blocks.{l}.attn.hook_attn_scores[{h},{k}]"),
@@ -157,10 +172,8 @@ impl fmt::Display for Site {
 }
 
 /// Names of values that a run has beside the sites, and what an edit of them is.
-const READ_ONLY: [(&str, &str); 4] = [
-    ("hook_embed", "the embeddings add up to level 0, so edit blocks.0.hook_resid_pre"),
-    ("hook_pos_embed", "the embeddings add up to level 0, so edit blocks.0.hook_resid_pre"),
-    ("attn.hook_result", "what heads add follows from their outputs, so edit attn.hook_z[H], or hook_attn_out"),
+const READ_ONLY: [(&str, &str); 2] = [
+    ("hook_scale", "a scale follows from what the norm reads, so edit hook_resid_pre or hook_resid_mid"),
     ("hook_normalized", "a norm follows from what it reads, so edit hook_resid_pre or hook_resid_mid"),
 ];
 
@@ -170,6 +183,8 @@ fn alike(text: &str) -> Vec<String> {
     let numbers: Vec<usize> = numbers.take(3).collect();
     let [l, h, k] = [0, 1, 2].map(|i| numbers.get(i).copied().unwrap_or(0));
     let all = [
+        Site::Embed,
+        Site::PosEmbed,
         Site::ResidPre(l),
         Site::ResidMid(l),
         Site::ResidPost(l),
@@ -179,6 +194,7 @@ fn alike(text: &str) -> Vec<String> {
         Site::K(l, h),
         Site::V(l, h),
         Site::Z(l, h),
+        Site::Result(l, h),
         Site::RotQ(l, h),
         Site::RotK(l, h),
         Site::AttnScores(l, h, k),
@@ -203,10 +219,15 @@ impl FromStr for Site {
             let meant = did_you_mean(text, known.iter().map(String::as_str));
             Error::Place(format!(
                 "invalid site `{text}`: expected blocks.L.hook_resid_pre (or _mid, _post, hook_attn_out, hook_mlp_out), \
-                 blocks.L.attn.hook_z[H] (or q, k, v, rot_q, rot_k), blocks.L.attn.hook_pattern[H,KEY] (or attn_scores) or \
-                 blocks.L.mlp.hook_post (or _pre, _pre_linear){meant}"
+                 blocks.L.attn.hook_z[H] (or q, k, v, rot_q, rot_k, result), blocks.L.attn.hook_pattern[H,KEY] (or attn_scores), \
+                 blocks.L.mlp.hook_post (or _pre, _pre_linear), hook_embed or hook_pos_embed{meant}"
             ))
         };
+        match text {
+            "hook_embed" => return Ok(Self::Embed),
+            "hook_pos_embed" => return Ok(Self::PosEmbed),
+            _ => {}
+        }
         let rest = text.strip_prefix("blocks.").ok_or_else(unknown)?;
         let (layer, name) = rest.split_once('.').ok_or_else(unknown)?;
         let layer = layer.parse().map_err(|_| unknown())?;
@@ -239,6 +260,7 @@ impl FromStr for Site {
             (_, Some(("hook_k", h))) => Ok(Self::K(layer, h)),
             (_, Some(("hook_v", h))) => Ok(Self::V(layer, h)),
             (_, Some(("hook_z", h))) => Ok(Self::Z(layer, h)),
+            (_, Some(("hook_result", h))) => Ok(Self::Result(layer, h)),
             _ => Err(unknown()),
         }
     }
@@ -260,6 +282,9 @@ mod tests {
                 Site::RotK(3, 0),
                 Site::AttnScores(0, 3, 12),
                 Site::Pattern(11, 0, 7),
+                Site::Result(2, 5),
+                Site::Embed,
+                Site::PosEmbed,
             ]))
         {
             assert_eq!(site.to_string().parse::<Site>().ok(), Some(site));
@@ -267,7 +292,8 @@ mod tests {
         for wrong in [
             "blocks.x.hook_resid_pre",
             "blocks.1.attn.hook_z",
-            "hook_embed",
+            "hook_embeds",
+            "blocks.1.attn.hook_result",
             "blocks.1.attn.hook_z[x]",
             "blocks.1.attn.hook_pattern[2]",
         ] {
@@ -287,16 +313,13 @@ mod tests {
             assert!(error.ends_with(&format!("; did you mean `{meant}`?")), "{error}");
         }
         for (text, instead) in [
-            ("hook_embed", "edit blocks.0.hook_resid_pre"),
-            ("hook_pos_embed", "edit blocks.0.hook_resid_pre"),
-            ("blocks.1.attn.hook_result", "edit attn.hook_z[H], or hook_attn_out"),
-            ("blocks.1.attn.hook_result[2]", "edit attn.hook_z[H], or hook_attn_out"),
+            ("blocks.1.ln2.hook_scale", "edit hook_resid_pre or hook_resid_mid"),
             ("ln_final.hook_normalized", "edit hook_resid_pre or hook_resid_mid"),
         ] {
             let error = text.parse::<Site>().expect_err("read only").to_string();
             assert!(error.contains("it is read only; ") && error.ends_with(instead), "{error}");
         }
-        let error = "embedding".parse::<Site>().expect_err("no site").to_string();
+        let error = "attention".parse::<Site>().expect_err("no site").to_string();
         assert!(!error.contains("did you mean"), "{error}");
     }
 }

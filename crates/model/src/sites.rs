@@ -35,6 +35,7 @@ impl Sites {
                 Site::K(l, _) => of_keys(&|h| Site::K(l, h)),
                 Site::RotK(l, _) => of_keys(&|h| Site::RotK(l, h)),
                 Site::V(l, _) => of_keys(&|h| Site::V(l, h)),
+                Site::Result(l, _) => of_heads(&|h| Site::Result(l, h)),
                 _ => of_heads(&|h| Site::Z(first.layer(), h)),
             },
         }
@@ -85,6 +86,8 @@ mod tests {
             ("blocks.1.hook_mlp_out", "blocks.1.hook_mlp_out", 1),
             ("blocks.1.attn.hook_z[1]", "blocks.1.attn.hook_z[1]", 1),
             ("blocks.1.attn.hook_rot_q", "blocks.1.attn.hook_rot_q[0]", sizes.heads),
+            ("blocks.0.attn.hook_result", "blocks.0.attn.hook_result[0]", sizes.heads),
+            ("hook_embed", "hook_embed", 1),
             ("blocks.0.attn.hook_v", "blocks.0.attn.hook_v[0]", sizes.kv_heads),
             ("blocks.2.attn.hook_pattern[1,7]", "blocks.2.attn.hook_pattern[1,7]", 1),
             ("blocks.2.attn.hook_pattern[1]", "blocks.2.attn.hook_pattern[1,0]", 1),

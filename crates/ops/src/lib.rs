@@ -21,6 +21,7 @@
 //! | [`softcap`] | pointwise, on logits | slope | slope, second derivative | none |
 //! | [`unembed`] | wanted rows and entries | same kernel | weighted rows | none |
 //! | [`add`] | residual add | same kernel | no launch | none |
+//! | [`columns`] | some columns of each row | same kernel | zeros beside them | none |
 //! | [`splice`] | joins and edits | same kernel, linear parts of edits | same kernel | the plan |
 
 mod accumulate;
@@ -29,6 +30,7 @@ mod arguments;
 pub mod attention;
 pub mod attention_edit;
 mod attention_second;
+pub mod columns;
 pub mod embed;
 pub mod gate;
 pub mod gelu;
@@ -61,7 +63,7 @@ use resolvent_engine::Kernel;
 pub fn kernels() -> Vec<&'static Kernel> {
     [add::KERNELS, attention::KERNELS, attention_second::KERNELS, embed::KERNELS, gate::KERNELS, gelu::KERNELS]
         .into_iter()
-        .chain([attention_edit::KERNELS, layer_norm::KERNELS, matmul::KERNELS, matmul_f16::KERNELS])
+        .chain([attention_edit::KERNELS, columns::KERNELS, layer_norm::KERNELS, matmul::KERNELS, matmul_f16::KERNELS])
         .chain([
             observe::KERNELS,
             peak::KERNELS,

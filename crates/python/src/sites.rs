@@ -56,7 +56,7 @@ impl PyRun {
     /// (`blocks.3.attn.hook_attn_scores`, `hook_pattern`) are [H, T, T], queries by keys; scores of later keys are
     /// minus infinity. Norms have `blocks.3.ln1.hook_scale` [T, 1] and `hook_normalized` [T, d], before gain and bias;
     /// also `ln2` and `ln_final`. `blocks.3.attn.hook_result` [T, H, d], which is no key, is what each head adds to the
-    /// stream before the bias.
+    /// stream before the bias; `hook_result[5]` is one head [T, d].
     fn __getitem__<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> Result<Array<'py>> {
         Ok(self.values(py, &[self.site_name(key)?])?.remove(0))
     }

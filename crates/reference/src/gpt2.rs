@@ -133,6 +133,9 @@ impl<S: Scalar> Weights<S> {
 /// Results of a forward pass.
 #[derive(Clone, Debug)]
 pub struct Trace<S> {
+    /// Rows of the tokens and of the positions, `[T, d]` each. A model without learned positions has the first only; a
+    /// resumed pass has none.
+    pub embeddings: [Vec<S>; 2],
     /// Residual stream `[L+1, T, d]`; `h[L]` is before the final norm.
     pub field: Vec<S>,
     /// One per block that was computed: all blocks, or the last ones after [`Gpt2::resume`].
@@ -173,6 +176,8 @@ pub struct BlockTrace<S> {
     pub v: Vec<S>,
     /// Mixed values, before the output projection.
     pub z: Vec<S>,
+    /// What each head adds to the stream, heads side by side, without the bias and before a norm that follows.
+    pub results: Vec<S>,
     /// What attention adds to the stream.
     pub attn_out: Vec<S>,
     /// The stream between attention and MLP.
@@ -233,15 +238,22 @@ impl<S: Scalar> Gpt2<S> {
 
     /// Runs the model on `tokens [T]`.
     ///
-    /// The hook receives `ResidPre(0)`, then for every block Q, K, V, for every token and head Scores and Pattern, then
-    /// Z, `AttnOut`, `ResidMid`, `MlpPre`, `MlpPost`, `MlpOut`, `ResidPost`.
+    /// The hook receives `Embed`, `PosEmbed` and `ResidPre(0)`, then for every block Q, K, V, for every token and head
+    /// Scores and Pattern, then Z, `Result`, `AttnOut`, `ResidMid`, `MlpPre`, `MlpPost`, `MlpOut`, `ResidPost`.
     /// If another block follows, the hook receives the same rows again as its `ResidPre`.
     pub fn forward(&self, tokens: &[usize], hook: &mut Hook<'_, S>) -> Trace<S> {
         assert!(!tokens.is_empty(), "forward: no tokens");
         let w = &self.weights;
-        let mut h = ops::embed(&w.wte, &w.wpe, self.config.n_embd, tokens);
+        let d = self.config.n_embd;
+        let positions: Vec<usize> = (0..tokens.len()).collect();
+        let none = vec![S::from_f64(0.0); tokens.len() * d];
+        let [mut words, mut places] =
+            [(&w.wte, tokens), (&w.wpe, &positions[..])].map(|(table, ids)| ops::embed(table, &none, d, ids));
+        hook(Site::Embed, &mut words);
+        hook(Site::PosEmbed, &mut places);
+        let mut h = ops::add(&words, &places);
         hook(Site::ResidPre(0), &mut h);
-        self.resume(h, tokens.len(), hook)
+        Trace { embeddings: [words, places], ..self.resume(h, tokens.len(), hook) }
     }
 
     /// Resumes from a field that is known up to some level: `field [l+1, T, d]` is `h[0..=l]`. Computes blocks l..
@@ -270,7 +282,7 @@ impl<S: Scalar> Gpt2<S> {
         let (eps, frozen) = (self.config.eps, self.config.frozen);
         let normed = ops::layer_norm(&field[layers * level..], &w.ln_f.weight, &w.ln_f.bias, eps, frozen);
         let logits = ops::unembed(&normed, &w.lm_head, self.config.n_embd);
-        Trace { field, blocks, logits, tokens, width: self.config.n_embd }
+        Trace { embeddings: [const { Vec::new() }; 2], field, blocks, logits, tokens, width: self.config.n_embd }
     }
 
     /// Computes block `l`: `h[l] [T, d]` -> the values inside, and `h[l+1] [T, d]`.
@@ -295,7 +307,14 @@ impl<S: Scalar> Gpt2<S> {
         };
         let mut z = ops::edited_attention(&qkv, self.config.heads(l), frozen, &mut edit);
         hook(Site::Z(l), &mut z);
-        let mut attn_out = linear(&z, &w.attn_proj);
+        let (heads, none) = (self.config.n_head, vec![S::from_f64(0.0); d]);
+        let weights: Vec<&[S]> = w.attn_proj.weight.chunks_exact(d / heads * d).collect();
+        let alone =
+            |(h, w): (usize, &&[S])| ops::matmul(&ops::columns(&z, d, h * d / heads..(h + 1) * d / heads), w, &none);
+        let alone: Vec<Vec<S>> = weights.iter().enumerate().map(alone).collect();
+        let mut results = side_by_side(&alone, d);
+        hook(Site::Result(l), &mut results);
+        let mut attn_out = sum_of_heads(&results, d, heads, &w.attn_proj.bias);
         hook(Site::AttnOut(l), &mut attn_out);
         let mut resid_mid = ops::add(h, &attn_out);
         hook(Site::ResidMid(l), &mut resid_mid);
@@ -307,6 +326,19 @@ impl<S: Scalar> Gpt2<S> {
         let mut mlp_out = linear(&mlp_post, &w.mlp_proj);
         hook(Site::MlpOut(l), &mut mlp_out);
         let next = ops::add(&resid_mid, &mlp_out);
-        (BlockTrace { q, k, v, z, attn_out, resid_mid, mlp_pre, mlp_post, mlp_out }, next)
+        (BlockTrace { q, k, v, z, results, attn_out, resid_mid, mlp_pre, mlp_post, mlp_out }, next)
     }
+}
+
+/// Returns rows with those of each part side by side. Parts `[T, width]` -> `[T, parts width]`.
+pub(crate) fn side_by_side<S: Scalar>(parts: &[Vec<S>], width: usize) -> Vec<S> {
+    let rows = parts.first().map_or(0, |part| part.len() / width);
+    (0..rows).flat_map(|r| parts.iter().flat_map(move |part| part[r * width..][..width].iter().copied())).collect()
+}
+
+/// Returns the sum over heads, and of the bias. `results [T, heads d]`, `bias [d]` -> `[T, d]`.
+pub(crate) fn sum_of_heads<S: Scalar>(results: &[S], d: usize, heads: usize, bias: &[S]) -> Vec<S> {
+    let part = |h: usize| ops::columns(results, heads * d, h * d..(h + 1) * d);
+    let bias: Vec<S> = (0..results.len() / (heads * d)).flat_map(|_| bias.iter().copied()).collect();
+    (0..heads).map(part).fold(bias, |sum, part| ops::add(&sum, &part))
 }

@@ -1,11 +1,15 @@
 //! Sites: values of the run where an edit or a tangent may enter.
 
 /// A named value `[T, width]` of the run, with its block. The width is `d`, and that of the MLP's hidden layer at
-/// `MlpPre` and `MlpPost`; q, k, v and z have all heads side by side.
+/// `MlpPre` and `MlpPost`; q, k, v, z and results have all heads side by side.
 ///
 /// `ResidPost(l)` and `ResidPre(l + 1)` are the same rows under two names; `ResidPost(L - 1)` is `h[L]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Site {
+    /// `hook_embed`: the rows of the tokens, with the model's factor.
+    Embed,
+    /// `hook_pos_embed`: the rows of the positions, in models that learn positions.
+    PosEmbed,
     /// `blocks.{l}.hook_resid_pre`: the stream entering the block, `h[l]`.
     ResidPre(usize),
     /// `blocks.{l}.attn.hook_q`: queries before scaling.
@@ -21,6 +25,9 @@ pub enum Site {
     Pattern(usize, usize, usize),
     /// `blocks.{l}.attn.hook_z`: the heads' mixed values, before the output projection.
     Z(usize),
+    /// `blocks.{l}.attn.hook_result`: what each head adds to the stream, without the bias and before a norm that
+    /// follows. `[T, heads d]`
+    Result(usize),
     /// `blocks.{l}.hook_attn_out`: what attention adds to the stream.
     AttnOut(usize),
     /// `blocks.{l}.hook_resid_mid`: the stream between attention and MLP.
@@ -36,10 +43,11 @@ pub enum Site {
 }
 
 impl Site {
-    /// Returns the block that the site belongs to.
+    /// Returns the block that the site belongs to; of embeddings, the first.
     pub const fn block(self) -> usize {
         match self {
-            Self::ResidPre(l) | Self::Q(l) | Self::K(l) | Self::V(l) | Self::Z(l) => l,
+            Self::Embed | Self::PosEmbed => 0,
+            Self::ResidPre(l) | Self::Q(l) | Self::K(l) | Self::V(l) | Self::Z(l) | Self::Result(l) => l,
             Self::AttnOut(l) | Self::ResidMid(l) | Self::MlpOut(l) | Self::ResidPost(l) => l,
             Self::MlpPre(l) | Self::MlpPost(l) | Self::Scores(l, ..) | Self::Pattern(l, ..) => l,
         }

@@ -49,9 +49,9 @@ fn base(model: &Gpt2<f64>) -> Trace<f64> {
     model.forward(&TOKENS, &mut |_, _| {})
 }
 
-fn sites(block: usize) -> [Site; 11] {
-    use Site::{AttnOut, K, MlpOut, MlpPost, MlpPre, Q, ResidMid, ResidPost, ResidPre, V, Z};
-    [ResidPre, Q, K, V, Z, AttnOut, ResidMid, MlpPre, MlpPost, MlpOut, ResidPost].map(|site| site(block))
+fn sites(block: usize) -> [Site; 12] {
+    use Site::{AttnOut, K, MlpOut, MlpPost, MlpPre, Q, ResidMid, ResidPost, ResidPre, Result, V, Z};
+    [ResidPre, Q, K, V, Z, Result, AttnOut, ResidMid, MlpPre, MlpPost, MlpOut, ResidPost].map(|site| site(block))
 }
 
 const J: Logit = Logit { target: 2, against: Some(5), position: 4 };
@@ -75,7 +75,7 @@ fn the_hook_sees_every_site_once_and_in_order() {
             visited.push(chunk.to_vec());
         }
     });
-    assert_eq!(seen, [sites(0), sites(1)].concat());
+    assert_eq!(seen, [vec![Site::Embed, Site::PosEmbed], sites(0).to_vec(), sites(1).to_vec()].concat());
     let mut expected = Vec::new();
     for (l, t) in (0..2).flat_map(|l| (0..TOKENS.len()).map(move |t| (l, t))) {
         for head in 0..CONFIG.n_head {
@@ -83,13 +83,15 @@ fn the_hook_sees_every_site_once_and_in_order() {
         }
     }
     assert_eq!(of_keys, expected);
-    assert_eq!(visited[10], visited[11], "resid_post and the next resid_pre are the same rows");
+    assert_eq!(visited[13], visited[14], "resid_post and the next resid_pre are the same rows");
     let chunk = TOKENS.len() * CONFIG.n_embd;
-    assert_eq!(trace.field, [&visited[0], &visited[10], &visited[21]].map(Vec::as_slice).concat());
+    assert_eq!(trace.field, [&visited[2], &visited[13], &visited[25]].map(Vec::as_slice).concat());
+    assert_eq!(trace.embeddings[..], visited[..2]);
+    assert_eq!(ops::add(&visited[0], &visited[1]), visited[2]);
     let block = &trace.blocks[1];
-    let inside = [&block.q, &block.k, &block.v, &block.z, &block.attn_out, &block.resid_mid];
+    let inside = [&block.q, &block.k, &block.v, &block.z, &block.results, &block.attn_out, &block.resid_mid];
     let hidden = [&block.mlp_pre, &block.mlp_post, &block.mlp_out];
-    assert!(inside.into_iter().chain(hidden).eq(&visited[12..21]), "the trace contains what the hook received");
+    assert!(inside.into_iter().chain(hidden).eq(&visited[15..25]), "the trace contains what the hook received");
     assert_eq!(trace.h(1, 2), &trace.field[chunk + 2 * 6..][..6]);
     assert_eq!(trace.logits.len(), TOKENS.len() * CONFIG.vocab);
 }
@@ -110,9 +112,13 @@ fn resuming_from_any_layer_is_the_same_run() {
 #[test]
 fn derivatives_at_every_site_match_differences_of_finite_runs() {
     let model = model(CONFIG);
-    for site in [sites(0), sites(1)].concat() {
-        let hidden = matches!(site, Site::MlpPre(_) | Site::MlpPost(_));
-        let vector = numbers("source", if hidden { CONFIG.n_inner } else { CONFIG.n_embd });
+    for site in [vec![Site::Embed, Site::PosEmbed], sites(0).to_vec(), sites(1).to_vec()].concat() {
+        let width = match site {
+            Site::MlpPre(_) | Site::MlpPost(_) => CONFIG.n_inner,
+            Site::Result(_) => CONFIG.n_head * CONFIG.n_embd,
+            _ => CONFIG.n_embd,
+        };
+        let vector = numbers("source", width);
         // The source is at the last token, because in the last block no other row of the queries reaches J.
         let source = [Source { site, token: 4, vector: &vector }];
         let [value, first, second] = jet(&model, &TOKENS, &source, &J);

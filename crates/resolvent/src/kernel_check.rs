@@ -196,7 +196,8 @@ fn sources(model: &Model) -> [[Source; 1]; 3] {
 pub(crate) fn everything(model: &Model) -> Result<(), Fault> {
     derivatives(model)?;
     let blocks = 0..model.sizes().layers;
-    let sites = blocks.flat_map(|l| [Site::AttnOut(l), Site::MlpOut(l), Site::MlpPre(l), Site::MlpPost(l)]).collect();
+    let of_block = |l| [Site::AttnOut(l), Site::MlpOut(l), Site::MlpPre(l), Site::MlpPost(l)];
+    let sites = blocks.flat_map(of_block).chain([Site::Embed, Site::Result(1, 1)]).collect();
     let run = model.run_with(&TOKENS, &RunOptions { sites, ..RunOptions::default() })?;
     let of = |quantity| Observable::of(quantity, LAST);
     let base = Distribution::of(&run.logits_at(2)?);

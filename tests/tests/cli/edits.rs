@@ -34,6 +34,12 @@ fn an_analysis_runs_under_edits() {
     assert_eq!((got.array("sensitivity"), got.array("value")), (want.array("sensitivity"), want.array("value")));
     assert_eq!(got.metadata["edits"], want.metadata["edits"]);
     assert!(got.metadata["edits"].starts_with("6 edits, hash ") && got.metadata["edits"].contains("@0..4; scale("));
+    // Sites that only a run with such an edit has.
+    let parts = ["--edit", "ablate(hook_pos_embed)", "--edit", "scale(blocks.1.attn.hook_result[2], 0.5)@-1"];
+    let edits = (0..5).map(|t| Edit::ablate(Site::PosEmbed, t)).chain([Edit::scale(Site::Result(1, 2), 4, 0.5)]);
+    let edited = model.run(&CLEAN, &edits.collect::<Vec<Edit>>()).expect("runs");
+    let (of_parts, want) = (of(&["sensitivity"], &parts), sensitivity(&edited, &j).expect("holds"));
+    assert_eq!(of_parts.array("sensitivity"), want.array("sensitivity"));
     let plain = of(&["sensitivity"], &[]);
     assert!(plain.array("sensitivity") != got.array("sensitivity") && !plain.metadata.contains_key("edits"));
     let pair = ["patch", "--corrupted-tokens", "3,14,21,9,2"];

@@ -66,6 +66,16 @@ impl Function for Add {
     }
 }
 
+/// The columns `first .. first + n` of rows of `width` elements.
+pub(crate) struct Columns(pub(crate) resolvent_ops::columns::Columns);
+
+impl Function for Columns {
+    fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
+        let resolvent_ops::columns::Columns { width, first, n } = self.0;
+        ops::columns(x, width, first..first + n)
+    }
+}
+
 /// Weight `[k, n]` and bias `[n]` of a product, in f64.
 pub(crate) struct Affine {
     pub(crate) w: Vec<f64>,

@@ -1,12 +1,13 @@
 //! Ops that compute each row independently: layer norm, GELU, products, MLP, add.
 
 use resolvent_engine::{Device, Result, Tensor};
-use resolvent_ops::Weight;
 use resolvent_ops::add::Add;
+use resolvent_ops::columns::Columns;
 use resolvent_ops::gelu::Gelu;
 use resolvent_ops::layer_norm::LayerNorm;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::mlp::Mlp;
+use resolvent_ops::{Linear, Weight};
 use resolvent_tests::truth::wide;
 use resolvent_tests::{Allowed, HvpCheck, OpCheck, Random, Record, Worst, subjects, tolerance, variant_subjects};
 
@@ -67,6 +68,29 @@ fn add() {
         let op = |_: &Device| Ok(Add);
         OpCheck::new(rows, &[d, d], d).check(&mut record, &subjects(), op, &formulas::Add, allowed);
         HvpCheck::new(rows, &[d, d], d).check(&mut hvp, &subjects(), op, &formulas::Add, allowed);
+    }
+}
+
+#[test]
+fn columns() {
+    let (mut record, mut hvp) = (Record::new("columns"), Worst::new("columns.hvp"));
+    for (rows, [width, first, n]) in [(1, [1, 0, 1]), (3, [30, 10, 7]), (65, [127, 0, 64]), (7, [768, 704, 64])] {
+        let one = tolerance::POINTWISE;
+        let allowed = Allowed { primal: one, jvp: one, jet: one, vjp: one };
+        let columns = Columns { width, first, n };
+        let (op, f) = (|_: &Device| Ok(columns), formulas::Columns(columns));
+        OpCheck::new(rows, &[width], n).check(&mut record, &subjects(), op, &f, allowed);
+        HvpCheck::new(rows, &[width], n).check(&mut hvp, &subjects(), op, &f, allowed);
+    }
+    let device = Device::host();
+    let x = device.upload("x", &[("rows", 2), ("width", 5)], &[1.0f32; 10]).expect("uploads");
+    for (outside, part) in [
+        (Columns { width: 5, first: 3, n: 3 }, "columns 3 to 6 are outside of a row of 5"),
+        (Columns { width: 5, first: 3, n: 0 }, "columns 3 to 3 are outside of a row of 5"),
+        (Columns { width: 4, first: 0, n: 3 }, "width"),
+    ] {
+        let error = Linear::apply(&outside, &mut device.record(), &[&x]).expect_err("does not fit").to_string();
+        assert!(error.contains(part), "{error}");
     }
 }
 

@@ -151,7 +151,7 @@ fn empty_batches_and_sequences() {
 pub(super) fn reach(site: Site) -> (usize, usize) {
     let l = site.layer();
     match site {
-        Site::ResidPre(_) => (l, l + 1),
+        Site::ResidPre(_) | Site::Embed | Site::PosEmbed => (l, l + 1),
         Site::ResidPost(_) => (l + 1, l + 2),
         // Later tokens of the same block depend on keys and values only.
         Site::K(..) | Site::V(..) => (l + 1, l + 1),

@@ -99,7 +99,7 @@ fn jets_have_the_tangent_as_first_order_alone_and_in_a_batch() {
 fn second_order_reach(site: Site) -> (usize, usize) {
     let l = site.layer();
     match site {
-        Site::ResidPre(_) => (l + 1, l + 1),
+        Site::ResidPre(_) | Site::Embed | Site::PosEmbed => (l + 1, l + 1),
         Site::ResidPost(_) | Site::MlpOut(_) | Site::MlpPost(_) => (l + 2, l + 2),
         Site::K(..) | Site::V(..) => (l + 1, l + 1),
         _ => (l + 1, l + 2),

@@ -14,6 +14,7 @@ mod jets;
 mod launches;
 mod limits;
 mod modes;
+mod parts;
 mod pattern_sweep;
 mod patterns;
 mod readouts;
@@ -42,8 +43,16 @@ fn prepare(model: &Model, sites: Vec<Site>, tokens: &[u32], edits: &[Edit]) -> R
 fn kinds(twin: &Twin) -> Vec<Site> {
     let (l, h) = (twin.config.n_layer - 1, twin.config.n_head - 1);
     let whole = [Site::ResidPre(l), Site::ResidMid(0), Site::ResidPost(0), Site::ResidPost(l)];
-    let parts = [Site::AttnOut(l), Site::MlpOut(0), Site::Q(l, h), Site::K(l, h), Site::V(0, h), Site::Z(0, h)];
-    whole.into_iter().chain(parts).collect()
+    let parts = [
+        Site::AttnOut(l),
+        Site::MlpOut(0),
+        Site::Q(l, h),
+        Site::K(l, h),
+        Site::V(0, h),
+        Site::Z(0, h),
+        Site::Result(l, h),
+    ];
+    whole.into_iter().chain(parts).chain([Site::Embed, Site::PosEmbed]).collect()
 }
 
 /// Returns an edit of the `kind`-th kind, with a vector of the size of typical values.

@@ -1,6 +1,7 @@
 //! Edits of attention scores and patterns, against the reference: GPT-2 and every other family.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use resolvent_model::{
     Change, Edit, EditedPrompt, Mode, Model, Observable, Run, RunOptions, Sampling, Site, Sizes, Source,
@@ -77,7 +78,8 @@ impl Both {
         }
     }
 
-    /// Runs the reference under edits of scores, patterns and the field, with a source at h[0].
+    /// Runs the reference under edits, with a source. Families have them at scores, patterns, embeddings, h[0] and
+    /// outputs of heads.
     pub(super) fn run<S: Scalar>(&self, tokens: &[u32], edits: &[Edit], source: Option<(&Source, S)>) -> Trace<S> {
         let (source, amplitude) = (source.map(|(source, _)| source.clone()), source.map(|(_, amplitude)| amplitude));
         match self {
@@ -91,14 +93,15 @@ impl Both {
                 let ids: Vec<usize> = tokens.iter().map(|&id| id as usize).collect();
                 model.forward(&ids, &mut |stage, x: &mut [S]| {
                     for edit in edits {
-                        apply(stage, x, edit);
+                        apply((Some(model), stage), x, edit);
                     }
-                    if let (Some(source), Some(amplitude), Stage::ResidPre(0)) = (&source, amplitude, stage) {
-                        let s = wide(&source.vector);
-                        x[source.token * s.len()..]
-                            .iter_mut()
-                            .zip(s)
-                            .for_each(|(x, s)| *x += amplitude * S::from_f64(s));
+                    if let (Some(source), Some(amplitude)) = (&source, amplitude) {
+                        let (at, width, columns) = place(model, source.site);
+                        if at == stage {
+                            let s: Vec<S> = constants(&wide(&source.vector));
+                            let s: Vec<S> = s.into_iter().map(|s| amplitude * s).collect();
+                            ops::splice(x, width, source.token, columns, ops::Edit::Add(&s));
+                        }
                     }
                 })
             }
@@ -106,23 +109,41 @@ impl Both {
     }
 }
 
-/// Applies an edit of keys at the stage to which it belongs.
-fn apply<S: Scalar>(stage: Stage, x: &mut [S], Edit { site, token, change }: &Edit) {
-    let key = site.key().expect("an edit of keys");
-    if stage != keys_of(*site, *token) {
+/// Returns the reference's name of a site in a family, the width of its rows, and the site's columns there.
+fn place(model: &FamilyModel, site: Site) -> (Stage, usize, Range<usize>) {
+    let d = model.features.width;
+    match site {
+        // Without learned positions both names are of one place: edits act in the given order, and then sources.
+        Site::Embed | Site::ResidPre(0) => (Stage::ResidPre(0), d, 0..d),
+        Site::Result(l, h) => (Stage::Result(l), model.features.heads * d, h * d..(h + 1) * d),
+        _ => panic!("{site} has no place here"),
+    }
+}
+
+/// Applies an edit at the stage to which it belongs.
+fn apply<S: Scalar>((family, stage): (Option<&FamilyModel>, Stage), x: &mut [S], Edit { site, token, change }: &Edit) {
+    let (at, width, row, columns) = match site.key() {
+        Some(key) => (keys_of(*site, *token), token + 1, 0, key..key + 1),
+        None => {
+            let (at, width, columns) = place(family.expect("an edit of a family"), *site);
+            (at, width, *token, columns)
+        }
+    };
+    if stage != at {
         return;
     }
     let s: Vec<S> = match change {
-        Change::Add(s) | Change::Put(s) => constants(&wide(s)),
+        Change::Add(s) | Change::Put(s) | Change::Project(s) => constants(&wide(s)),
         _ => Vec::new(),
     };
     let edit = match change {
         Change::Add(_) => ops::Edit::Add(&s),
         Change::Put(_) => ops::Edit::Put(&s),
+        Change::Project(_) => ops::Edit::ProjectOut(&s),
         Change::Scale(amount) => ops::Edit::Scale(S::from_f64(f64::from(*amount))),
-        other => panic!("{other:?}"),
+        Change::Take(_) => panic!("the reference takes no rows of devices"),
     };
-    ops::splice(x, token + 1, 0, key..key + 1, edit);
+    ops::splice(x, width, row, columns, edit);
 }
 
 /// Draws an edit of a score or of a weight that a query in the model sees.
@@ -243,7 +264,7 @@ fn what_is_read_is_what_the_edits_left() {
                 let (pattern, scores) = (run.pattern(l).expect("finite"), run.attention_scores(l).expect("finite"));
                 let mut want = [vec![0.0; pattern.len()], vec![f64::NEG_INFINITY; pattern.len()]];
                 let mut hook = |stage: Stage, x: &mut [f64]| {
-                    edits.iter().for_each(|edit| apply(stage, x, edit));
+                    edits.iter().for_each(|edit| apply((None, stage), x, edit));
                     let (of, h, t) = match stage {
                         Stage::Pattern(block, h, t) if block == l => (0, h, t),
                         Stage::Scores(block, h, t) if block == l => (1, h, t),

@@ -65,7 +65,11 @@ pub(crate) fn chain(program: &Program, from: ValueId, to: ValueId) -> Result<Cha
     nodes.reverse();
     match value == from {
         true => Ok(nodes),
-        false => Err(Error::Place(format!("{} has more than one input", program.nodes[value - 1].scope))),
+        false => Err(Error::Place(format!(
+            "{}: a site hook_result divides the projection of its block, and paths need it whole; edit attn.hook_z[H] or \
+             hook_attn_out",
+            program.nodes[value - 1].scope
+        ))),
     }
 }
 

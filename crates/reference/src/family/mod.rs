@@ -23,8 +23,8 @@ pub mod rotary;
 
 use features::Features;
 
-use crate::gpt2::{BlockTrace, Hook, Trace};
-use crate::ops::Keys;
+use crate::gpt2::{BlockTrace, Hook, Trace, side_by_side, sum_of_heads};
+use crate::ops::{Keys, columns};
 use crate::{Scalar, Site};
 
 /// A model: its features and its tensors by their names in `model.safetensors`.
@@ -58,8 +58,10 @@ impl FamilyModel {
             assert!(token < vocab, "embed: token {token} is outside the vocabulary of {vocab}");
             h.extend(embedding[token * d..][..d].iter().map(|&x| S::from_f64(scale * x)));
         }
+        hook(Site::Embed, &mut h);
+        let words = h.clone();
         hook(Site::ResidPre(0), &mut h);
-        self.resume(h, tokens.len(), hook)
+        Trace { embeddings: [words, Vec::new()], ..self.resume(h, tokens.len(), hook) }
     }
 
     /// Resumes from a field `[l+1, T, d]` that is known up to level l; see [`crate::Gpt2::resume`].
@@ -88,7 +90,7 @@ impl FamilyModel {
         let head = if self.features.tied { self.embedding() } else { names.head.to_owned() };
         let logits = parts::linear(&x, tokens, self.tensor(&head), None);
         let logits = logits.into_iter().map(|x| parts::cap(x, self.features.logit_cap)).collect();
-        Trace { field, blocks, logits, tokens, width: d }
+        Trace { embeddings: [const { Vec::new() }; 2], field, blocks, logits, tokens, width: d }
     }
 
     /// Computes block `l`: `h[l] [T, d]` -> the values inside, and `h[l+1] [T, d]`.
@@ -126,7 +128,14 @@ impl FamilyModel {
         };
         let mut z = parts::attention([&turned(&q, "q"), &turned(&k, "k"), &v], form, features.frozen, &mut edit);
         hook(Site::Z(l), &mut z);
-        let mut attn_out = norm(after_attention, &self.linear(&format!("{attention}.{}", names.out), &z, tokens));
+        let out = format!("{attention}.{}", names.out);
+        let mut results = self.results(&out, &z, tokens);
+        hook(Site::Result(l), &mut results);
+        let bias: Vec<S> = match self.bias(&out) {
+            Some(bias) => bias.iter().map(|&x| S::from_f64(x)).collect(),
+            None => vec![S::from_f64(0.0); features.width],
+        };
+        let mut attn_out = norm(after_attention, &sum_of_heads(&results, features.width, features.heads, &bias));
         hook(Site::AttnOut(l), &mut attn_out);
         let mut resid_mid = add(h, &attn_out);
         hook(Site::ResidMid(l), &mut resid_mid);
@@ -139,7 +148,19 @@ impl FamilyModel {
         let mut mlp_out = norm(after_mlp, &self.linear(&format!("{at}.mlp.{}", names.down), &mlp_post, tokens));
         hook(Site::MlpOut(l), &mut mlp_out);
         let next = add(&resid_mid, &mlp_out);
-        (BlockTrace { q, k, v, z, attn_out, resid_mid, mlp_pre, mlp_post, mlp_out }, next)
+        (BlockTrace { q, k, v, z, results, attn_out, resid_mid, mlp_pre, mlp_post, mlp_out }, next)
+    }
+
+    /// Returns what each head adds to the stream, heads side by side: the product of its columns of z `[T, ..]` with
+    /// those of the output projection `[d, ..]`.
+    fn results<S: Scalar>(&self, out: &str, z: &[S], tokens: usize) -> Vec<S> {
+        let (weight, n) = (self.tensor(&format!("{out}.weight")), self.features.head_width);
+        let width = self.features.heads * n;
+        let alone = |h: usize| {
+            let own = h * n..(h + 1) * n;
+            parts::linear(&columns(z, width, own.clone()), tokens, &columns(weight, width, own), None)
+        };
+        side_by_side(&(0..self.features.heads).map(alone).collect::<Vec<_>>(), self.features.width)
     }
 
     /// Returns q, k and v of all tokens. GPT-NeoX has them side by side for each head, the others in three tensors.

@@ -2,6 +2,7 @@
 
 mod add;
 mod attention;
+mod columns;
 mod embed;
 mod frozen;
 mod gate;
@@ -17,6 +18,7 @@ mod unembed;
 
 pub use add::add;
 pub use attention::{Heads, KeyEdit, Keys, attention, edited_attention};
+pub use columns::columns;
 pub use embed::embed;
 pub use frozen::Frozen;
 pub use gate::{GateForm, gate};

@@ -16,9 +16,9 @@ fn models() -> [(Golden, FamilyModel); 3] {
     })
 }
 
-fn sites(block: usize) -> [Site; 11] {
-    use Site::{AttnOut, K, MlpOut, MlpPost, MlpPre, Q, ResidMid, ResidPost, ResidPre, V, Z};
-    [ResidPre, Q, K, V, Z, AttnOut, ResidMid, MlpPre, MlpPost, MlpOut, ResidPost].map(|site| site(block))
+fn sites(block: usize) -> [Site; 12] {
+    use Site::{AttnOut, K, MlpOut, MlpPost, MlpPre, Q, ResidMid, ResidPost, ResidPre, Result, V, Z};
+    [ResidPre, Q, K, V, Z, Result, AttnOut, ResidMid, MlpPre, MlpPost, MlpOut, ResidPost].map(|site| site(block))
 }
 
 /// Returns the columns of a site.
@@ -26,6 +26,7 @@ fn width(model: &FamilyModel, site: Site) -> usize {
     let features = &model.features;
     match site {
         Site::Q(_) | Site::Z(_) => features.heads * features.head_width,
+        Site::Result(_) => features.heads * features.width,
         Site::K(_) | Site::V(_) => features.kv_heads * features.head_width,
         Site::MlpPre(_) | Site::MlpPost(_) => {
             let down = model.weights.iter().find(|(name, _)| {
@@ -60,7 +61,8 @@ fn the_hook_sees_every_site_once_and_in_order() {
             let [before, after] = [sites(l)[..4].to_vec(), sites(l)[4..].to_vec()];
             before.into_iter().chain(attention(l)).chain(after)
         };
-        assert_eq!(seen, (0..model.features.layers).flat_map(block).collect::<Vec<Site>>());
+        let all = [Site::Embed].into_iter().chain((0..model.features.layers).flat_map(block));
+        assert_eq!(seen, all.collect::<Vec<Site>>());
         let block = &trace.blocks[1];
         for (i, next) in trace.h(2, 3).iter().enumerate() {
             let at = 3 * model.features.width + i;
