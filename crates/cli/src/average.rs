@@ -46,7 +46,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
 /// Lists gain, distance from the identity, and spread of each level.
 fn levels(result: &Labelled) -> String {
     let data = |name: &str| result.array(name).map_or(&[][..], |array| &array.data);
-    let fact = |name: &str| result.metadata.get(name).map_or("", String::as_str);
+    let fact = |name: &str| result.fact(name);
     let (spread, error) = (data("spread"), data("error"));
     let mut text = format!("{}, {} positions\n", counted(fact("prompts")), fact("positions"));
     let more = if spread.is_empty() { "" } else { "  spread  error of the mean" };

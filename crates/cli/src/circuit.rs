@@ -101,7 +101,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     };
     args.graph.write(&result)?;
     output.finish(&result, || {
-        let prompts = result.metadata.get("prompts").map_or("", String::as_str);
+        let prompts = result.fact("prompts");
         let (score, ablation) = (args.score.name(), args.ablation);
         let ablation = if ablation == Ablation::Resample { "resampled" } else { ablation.name() };
         let title = format!("circuits of edges ranked by {score}; all others {ablation}; mean over prompts: {prompts}");

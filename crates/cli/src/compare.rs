@@ -58,7 +58,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let options =
         CompareOptions { arrays: args.numbers.arrays.clone(), floor: args.floor, ..CompareOptions::default() };
     let result = compare(&a?, &b?, &options)?;
-    let fact = |key: &str| result.metadata.get(key).map_or("", String::as_str);
+    let fact = |key: &str| result.fact(key);
     let drawn = renamed(&result, "difference");
     let labels = labels(&drawn);
     output.of_prompts(&drawn, &labels).finish(&result, || {
@@ -119,7 +119,7 @@ pub(crate) fn summary(args: &SummaryArgs) -> Result<(), Failure> {
     let drawn = renamed(&result, "mean");
     let labels = labels(&drawn);
     output.of_prompts(&drawn, &labels).finish(&result, || {
-        let mut text = format!("{}; tokens from the end\n", counted(result.metadata.get("prompts").map_or("", |n| n)));
+        let mut text = format!("{}; tokens from the end\n", counted(result.fact("prompts")));
         for array in result.arrays.iter().filter(|array| array.name.ends_with("mean")) {
             text.push_str(&summarised(&result, array, args.numbers.top));
         }
@@ -169,8 +169,7 @@ fn places(array: &Array, order: &[usize], result: &Labelled) -> (Vec<String>, us
 
 /// Returns the arrays NAME.`what` as NAME, as those of one prompt.
 fn renamed(result: &Labelled, what: &str) -> Labelled {
-    let analysis = result.metadata.get("of").cloned().unwrap_or_default();
-    let mut found = Labelled::default().note("analysis", analysis);
+    let mut found = Labelled::default().note("analysis", result.fact("of"));
     found.arrays = result.endings(what);
     found
 }

@@ -98,7 +98,7 @@ impl Args {
 
 /// Returns in words where features move to: those of `target`, or zero.
 fn moved_to<'a>(result: &Labelled, target: &'a str) -> &'a str {
-    if result.metadata.get("moved_to").is_some_and(|to| to == "target") { target } else { "zero" }
+    if result.says("moved_to", "target") { target } else { "zero" }
 }
 
 fn table(title: &str, result: &Labelled, labels: &[String]) -> String {

@@ -49,8 +49,7 @@ const LISTED: usize = 20;
 
 /// Lists the most likely next token of each prompt.
 fn most_likely(model: &Model, result: &Labelled) -> String {
-    let names = result.metadata.get("prompt_names").and_then(|names| serde_json::from_str::<Vec<String>>(names).ok());
-    let (names, vocab) = (names.unwrap_or_default(), model.sizes().vocab);
+    let (names, vocab) = (result.texts("prompt_names"), model.sizes().vocab);
     let logits = result.array("logits").map_or(&[][..], |a| &a.data);
     let mut text = String::from("next token        probability   logit   prompt\n");
     for (logits, name) in logits.chunks(vocab).zip(&names).take(LISTED) {

@@ -175,7 +175,7 @@ const REPORTED_MISS: [f64; 2] = [0.01, 0.05];
 
 /// Returns a line that says by how much the goal is missed and what may help; `None` if it is met.
 fn missed(args: &Args, result: &Labelled) -> Option<String> {
-    let of = |key: &str| result.metadata.get(key).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    let of = |key: &str| result.number(key).unwrap_or(f64::NAN);
     let (first, real) = (of("missed_first_order"), of("missed"));
     // After steps of Newton's method, first order at the unedited run says nothing. A miss of NaN is reported.
     if (args.refine > 0 || first <= REPORTED_MISS[0]) && real <= REPORTED_MISS[1] {

@@ -169,7 +169,7 @@ const MISTAKEN: f32 = 0.05;
 /// Formats the credible set, the fit, and what can be told apart.
 fn text(run: &Run, result: &Labelled) -> String {
     let of = |name: &str| result.array(name).map_or(&[][..], |array| &array.data[..]);
-    let fact = |name: &str| result.metadata.get(name).map_or("", String::as_str);
+    let fact = |name: &str| result.fact(name);
     let (best, probability, score) = (of("best"), of("probability"), of("score"));
     let tokens = result.array("posterior").map_or(1, |array| array.axes[1].1);
     let place = |p: usize| format!("h[{},{}]", p / tokens, p % tokens);

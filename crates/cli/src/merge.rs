@@ -34,7 +34,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let most = result.array("counts").map_or(0, |counts| counts.data.len());
     let labels = from_end(most);
     let text = || {
-        let fact = |key: &str| result.metadata.get(key).map_or("", String::as_str);
+        let fact = |key: &str| result.fact(key);
         let (count, left_out) = (counted(fact("prompts")), Prompts::left_out_of(&result).len());
         let left_out = result.metadata.get("rows_left_out").cloned().unwrap_or_else(|| left_out.to_string());
         let shards = shards.work().shards();

@@ -174,13 +174,13 @@ fn pairs(result: &Labelled) -> String {
     let (Some(map), Some(actual)) = (result.array("interaction"), result.array("interaction_actual")) else {
         return String::new();
     };
-    let sites = result.metadata.get("interaction_sites").map_or("", String::as_str);
-    let add = result.metadata.get("interaction_joint").is_some_and(|joint| joint == "add");
-    let how = if add { "displacements, both added" } else { "patches, both put in" };
+    let sites = result.sites("interaction_sites");
+    let how =
+        if result.says("interaction_joint", "add") { "displacements, both added" } else { "patches, both put in" };
     let mut text = format!("\ninteractions of {how}: to second order (by joint runs)\n");
     let n = map.axes[0].1;
-    for ((row, actual), site) in map.data.chunks(n).zip(actual.data.chunks(n)).zip(sites.split(' ')) {
-        text.push_str(&format!("{site:<28}"));
+    for ((row, actual), (site, token)) in map.data.chunks(n).zip(actual.data.chunks(n)).zip(sites) {
+        text.push_str(&format!("{:<28}", format!("{site}@{token}")));
         for (x, a) in row.iter().zip(actual) {
             text.push_str(&format!(" {x:>8.3} ({a:>7.3})"));
         }

@@ -363,7 +363,7 @@ pub(crate) fn from_end(most: usize) -> Vec<String> {
 
 /// Returns the names of the roles of a result; none if it has no roles.
 pub(crate) fn role_names(result: &Labelled) -> Vec<String> {
-    result.metadata.get("roles").and_then(|names| serde_json::from_str(names).ok()).unwrap_or_default()
+    result.texts("roles")
 }
 
 /// Formats the means of a map by role of token, one row for each level, if the prompts name roles.

@@ -101,10 +101,9 @@ impl Args {
     fn text(&self, run: &Run, result: &Labelled) -> String {
         let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
         let (size, k) = (of("size")[0], of("slope").len());
-        let place = result.metadata.get("place").map_or("", String::as_str);
-        let token = place.split_once(',').and_then(|(_, token)| token.parse().ok()).unwrap_or(0);
+        let (level, token) = result.place("place").unwrap_or_default();
         let mut text = format!(
-            "J = {} at h[{place}] {}, in {k} direction{} ({}) with {:.0} % of its squared curvature\n\
+            "J = {} at h[{level},{token}] {}, in {k} direction{} ({}) with {:.0} % of its squared curvature\n\
              {:>9} {:>10} {:>12} {:>8}   raises\n",
             visible(&self.observable.title()),
             label(run, token),

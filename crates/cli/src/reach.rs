@@ -45,7 +45,7 @@ fn table(result: &Labelled) -> String {
     let data = |name: &str| result.array(name).map_or(&[][..], |array| &array.data);
     let tokens = data("prompts_at").len().max(1);
     let shown = tokens.min(COLUMNS);
-    let prompts = counted(result.metadata.get("prompts").map_or("", String::as_str));
+    let prompts = counted(result.fact("prompts"));
     let mut text = format!("gain |G s| / |s| by depth and distance in tokens, {prompts}\ndepth");
     for distance in 0..shown {
         let _infallible = write!(text, " {distance:>7}");

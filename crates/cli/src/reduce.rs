@@ -58,7 +58,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let result = cases.together(|model, cases, progress| reduce(model, cases, &options, progress))?;
     let result = cases.counted(result)?;
     output.finish(&result, || {
-        let level = result.metadata.get("level").map_or("", String::as_str);
+        let level = result.fact("level");
         let title = format!("relative error of the actual effects of held-out patches, k directions at level {level}");
         let table = reduction_errors(&title, &result).map_or_else(String::new, |table| format!("{}\n", table.text()));
         format!("{table}{}{}", summary(&result), checks(&result))
@@ -69,7 +69,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
 fn summary(result: &Labelled) -> String {
     let data = |name: &str| result.array(name).map_or(&[][..], |array| &array.data);
     let first = |name: &str| data(name).first().copied().unwrap_or(f32::NAN);
-    let fact = |name: &str| result.metadata.get(name).map_or("", String::as_str);
+    let fact = |name: &str| result.fact(name);
     let (ranks, last) = (data("ranks"), data("ranks").len().saturating_sub(1));
     let mut text = format!(
         "all directions {:.3}; trained on {} prompts, measured on {}; J(clean) > J(corrupted) in {}\n",

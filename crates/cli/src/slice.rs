@@ -281,7 +281,7 @@ impl Args {
     /// Formats singular values with their errors.
     fn spectrum_text(&self, result: &Labelled, triplets: &[Reading], run: &Run) -> String {
         let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
-        let route = result.metadata.get("svd_route").map_or("", String::as_str);
+        let route = result.fact("svd_route");
         let mut text = format!(
             "singular values of G, {} to {} places ({route}); |G - U S V'| <= {:.3}\n",
             of("svd_from").len() / 2,

@@ -99,8 +99,7 @@ impl Labelled {
     #[must_use]
     pub fn with(mut self, name: &'static str, axes: &[(&'static str, usize)], data: Vec<f32>) -> Self {
         debug_assert_eq!(axes.iter().map(|a| a.1).product::<usize>(), data.len(), "{name}");
-        let analysis = self.metadata.get("analysis").map_or("", String::as_str);
-        match finite::check(analysis, name, axes, &data) {
+        match finite::check(self.fact("analysis"), name, axes, &data) {
             Ok(None) => {}
             Ok(Some(gaps)) => drop(self.metadata.insert(format!("not_finite.{name}"), gaps)),
             Err(broken) => self.broken = self.broken.or(Some(broken)),
@@ -153,16 +152,6 @@ impl Labelled {
     /// Returns the array `name`, if the result has it.
     pub fn array(&self, name: &str) -> Option<&Array> {
         self.arrays.iter().find(|a| a.name == name)
-    }
-
-    /// Returns an entry of the metadata as a number, if it is one.
-    pub fn number(&self, key: &str) -> Option<f64> {
-        self.metadata.get(key)?.parse().ok()
-    }
-
-    /// Returns an entry of the metadata as a list, if the result has it. The entries of lists have commas between them.
-    pub fn list(&self, key: &str) -> Option<Vec<&str>> {
-        Some(self.metadata.get(key)?.split(',').collect())
     }
 
     /// Returns all metadata as strings: provenance, the axes of each array, and the checks with their figures.

@@ -56,6 +56,7 @@ mod distinct;
 mod edges;
 mod edited;
 mod error;
+mod facts;
 mod features;
 mod field_slope;
 mod file;

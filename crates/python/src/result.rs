@@ -137,7 +137,7 @@ impl PyResultOf {
     /// What was computed: `sensitivity`, `patch`, `green`, ...
     #[getter]
     fn analysis(&self) -> &str {
-        self.about.metadata.get("analysis").map_or("", String::as_str)
+        self.about.fact("analysis")
     }
 
     /// The array that the analysis is about, float32: `sensitivity` [L+1, T, d], `effect` [L+1, T], `response` [L+1, T,

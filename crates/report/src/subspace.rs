@@ -9,10 +9,10 @@ use crate::{Cell, Table};
 /// `None` if the result has none. `labels` are the texts of the tokens.
 pub fn subspace_parts(on: &str, result: &Labelled, labels: &[String]) -> Option<Table> {
     let of = |name: &str| result.array(name).map(|array| array.data[0]);
-    let fact = |name: &str| result.metadata.get(name).map_or("", String::as_str);
+    let fact = |name: &str| result.fact(name);
     let (source, kernel) = (result.array("source")?, &result.array("kernel")?.data);
     let [width, k] = [source.axes[0].1, source.axes[1].1];
-    let at = fact("token").parse().unwrap_or(0);
+    let at = result.count("token").unwrap_or(0);
     let place = labels.get(at).map_or_else(|| at.to_string(), |text| token(at, text));
     let (directions, their, s) = if k == 1 { ("direction", "its", "") } else { ("directions", "their", "s") };
     let (rank, floor) = (of("rank")?, result.number("noise_floor").unwrap_or(0.0));

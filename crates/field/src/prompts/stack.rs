@@ -92,7 +92,7 @@ impl EachPrompt for Prompts {
     fn each(&self, _: &dyn Fn(&str) -> bool, visit: Visit<'_>) -> Result<()> {
         let (each, lengths) = (self.names.iter().zip(&self.roles), self.lengths.iter());
         for (n, ((result, (name, roles)), &length)) in self.results.iter().zip(each).zip(lengths).enumerate() {
-            let tokens = result.metadata.get("tokens").map_or("", String::as_str);
+            let tokens = result.fact("tokens");
             visit(n, &OnePrompt { name, tokens, roles, length, result })?;
         }
         Ok(())

@@ -360,7 +360,7 @@ fn scaled(result: &Labelled) -> Statement {
         of(1, 0).estimate,
         of(2, 0).estimate,
     );
-    let prompts = result.metadata.get("held_out").and_then(|n| n.parse().ok()).unwrap_or(0);
+    let prompts = result.count("held_out").unwrap_or(0);
     let above = low > mean.high && low > random.high;
     Rule {
         name: "small predicts large",

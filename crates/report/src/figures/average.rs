@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use super::read::{fact, prompts};
+use super::read::prompts;
 use crate::{Axis, Figure, Lines, Series};
 
 pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
@@ -15,7 +15,7 @@ pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
         let mut lines = Lines::new(title, Axis::whole("level"), Axis::log(axis));
         lines.series = series.into_iter().flatten().collect();
         lines.markers = true;
-        lines.subtitle = format!("{}, {} positions", prompts(result), fact(result, "positions"));
+        lines.subtitle = format!("{}, {} positions", prompts(result), result.fact("positions"));
         (!lines.series.is_empty()).then(|| Figure::from(lines))
     };
     let sizes = vec![series("gain", "gain |J| / √d"), series("from_identity", "from the identity |J - 1| / √d")];

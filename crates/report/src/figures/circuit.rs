@@ -3,7 +3,7 @@
 use resolvent_field::Labelled;
 
 use super::edges::graph;
-use super::read::{fact, prompts};
+use super::read::prompts;
 use crate::circuits::Edges;
 use crate::{Axis, Figure, Lines, Reference, Series};
 
@@ -21,9 +21,9 @@ pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
     );
     plot.subtitle = format!(
         "edges ranked by {}, {}; all others {}; {}",
-        fact(result, "score"),
-        fact(result, "selection"),
-        fact(result, "ablation"),
+        result.fact("score"),
+        result.fact("selection"),
+        result.fact("ablation"),
         prompts(result)
     );
     plot.markers = true;

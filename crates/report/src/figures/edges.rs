@@ -2,7 +2,7 @@
 
 use resolvent_field::{EdgePredictor, Labelled};
 
-use super::read::{fact, number, observable};
+use super::read::{number, observable};
 use crate::circuits::{Edges, Node};
 use crate::edges_by_token::EdgesByToken;
 use crate::figure::{GraphEdge, GraphNode};
@@ -71,9 +71,8 @@ fn scatter(result: &Labelled, edges: &Edges<'_>, name: &str) -> Option<Figure> {
         })
         .collect();
     let mut scatter = scatter.prediction();
-    let agreement = fact(result, &format!("agreement.{name}"));
-    if !agreement.is_empty() {
-        scatter.subtitle = agreement.split(", ").take(3).collect::<Vec<_>>().join(", ");
+    if let Some(correlations) = result.correlations(&format!("agreement.{name}")) {
+        scatter.subtitle = correlations;
     }
     Some(scatter.into())
 }

@@ -2,15 +2,15 @@
 
 use resolvent_field::Labelled;
 
-use super::read::{fact, heatmap, number};
+use super::read::{heatmap, number};
 use crate::axis::number::value;
 use crate::study::medians;
 use crate::{Axis, Figure, Grid, Heatmap, Lines, Map, Series};
 
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
-    let source = fact(result, "source");
+    let source = result.fact("source");
     let place = source.split_once(',').and_then(|(l, t)| Some((l.parse().ok()?, t.parse().ok()?)));
-    let what = match (fact(result, "direction"), fact(result, "unit")) {
+    let what = match (result.fact("direction"), result.fact("unit")) {
         ("", _) => String::new(),
         (direction, "true") => format!(": {direction}, of unit length"),
         (direction, _) => format!(": {direction}"),

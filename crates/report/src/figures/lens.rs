@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use super::read::{fact, heatmap, number, observable};
+use super::read::{heatmap, number, observable};
 use crate::{Axis, Figure, Heatmap, Lines, Map, Series};
 
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
@@ -20,7 +20,7 @@ pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
 
 /// Returns the name of the lens.
 fn lens(result: &Labelled) -> &'static str {
-    if fact(result, "averaged_over").is_empty() { "Logit lens" } else { "Lens of averaged operators" }
+    if result.fact("averaged_over").is_empty() { "Logit lens" } else { "Lens of averaged operators" }
 }
 
 /// Returns J over levels; `None` if the result has none.

@@ -30,14 +30,13 @@ mod transfer;
 
 pub(crate) use edges::graph as edge_graph;
 pub(crate) use predictors::{zero_by_construction, zeros};
-use read::fact;
 use resolvent_field::Labelled;
 
 use crate::Figure;
 
 /// Returns the figures of a result; `labels` are the texts of its tokens. Some analyses have no figures.
 pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
-    match fact(result, "analysis") {
+    match result.fact("analysis") {
         "run" => run::figures(result, labels),
         "sensitivity" => sensitivity::figures(result, labels),
         "patch" => patch::figures(result, labels),

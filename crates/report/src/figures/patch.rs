@@ -61,8 +61,8 @@ fn of_kind(result: &Labelled, labels: &[String], kind: SiteKind) -> Vec<Figure> 
     let mut scatter = scatter([effect, first_order], labels, result.number("noise_floor").unwrap_or(0.0));
     scatter.title = format!("Predicted and actual effects{of}");
     // The subtitle repeats the statistics of the result, so that the text and the plot count the same pairs.
-    if let Some(text) = result.metadata.get(&format!("agreement.{kind}")) {
-        scatter.subtitle = text.split(", ").take(3).collect::<Vec<_>>().join(", ");
+    if let Some(correlations) = result.correlations(&format!("agreement.{kind}")) {
+        scatter.subtitle = correlations;
     }
     let maps = [effects, predicted].into_iter().flatten().map(Figure::from);
     maps.chain([scatter.into()]).chain(heads).collect()

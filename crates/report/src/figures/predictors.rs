@@ -2,7 +2,6 @@
 
 use resolvent_field::{Labelled, Predictor, SiteKind, stats};
 
-use super::read::fact;
 use crate::{Axis, Bars, Category, Cell, Estimate, Figure, Table};
 
 /// A measure of predictors, with its axis.
@@ -44,7 +43,7 @@ fn costs(result: &Labelled, (kinds, predictors): (&[SiteKind], &[&str])) -> Tabl
     let names: Vec<String> = predictors.iter().map(|p| p.replace('_', " ")).collect();
     let columns: Vec<&str> = ["sites", "all patches run"].into_iter().chain(names.iter().map(String::as_str)).collect();
     let row = |table: Table, kind: &SiteKind| {
-        let sweep = fact(result, &format!("sweep_cost.{kind}")).parse().unwrap_or(f32::NAN);
+        let sweep = result.number(&format!("sweep_cost.{kind}")).map_or(f32::NAN, |cost| cost as f32);
         let each = of_kind(result, "cost", *kind).iter().copied();
         table.row([Cell::from(kind.name()), sweep.into()].into_iter().chain(each.map(Cell::from)))
     };

@@ -12,7 +12,7 @@ pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
         Axis::log("amplitude, in units of |h[l,t]|"),
         Axis::log("relative error"),
     );
-    plot.subtitle = format!("{} at h[{}]", observable(result), super::read::fact(result, "place"));
+    plot.subtitle = format!("{} at h[{}]", observable(result), result.fact("place"));
     plot.markers = true;
     plot.references = vec![Reference::Level(0.2, "20 %".to_owned())];
     for (name, legend) in [("error_first", "first order"), ("error_second", "second order")] {

@@ -6,14 +6,9 @@ use crate::rows::names;
 use crate::scene::token;
 use crate::{Heatmap, Map};
 
-/// Returns an entry of the metadata; empty if it is missing.
-pub(super) fn fact<'a>(result: &'a Labelled, key: &str) -> &'a str {
-    result.metadata.get(key).map_or("", String::as_str)
-}
-
 /// Returns over how many prompts a result is, with the noun.
 pub(super) fn prompts(result: &Labelled) -> String {
-    let count = fact(result, "prompts");
+    let count = result.fact("prompts");
     format!("{count} {}", if count == "1" { "prompt" } else { "prompts" })
 }
 
@@ -26,7 +21,7 @@ pub(super) fn number(result: &Labelled, name: &str) -> Option<f64> {
 ///
 /// Result files do not contain this text, because they do not depend on the notation of a token.
 pub(super) fn observable(result: &Labelled) -> String {
-    match fact(result, "observable_text") {
+    match result.fact("observable_text") {
         "" => "J".to_owned(),
         text => format!("J = {text}"),
     }

@@ -2,7 +2,6 @@
 
 use resolvent_field::Labelled;
 
-use super::read::fact;
 use crate::reductions::{BASES, Errors};
 use crate::{Axis, Figure, Grid, Lines, Reference, Series};
 
@@ -12,9 +11,9 @@ pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
         let mut plot = Lines::new(BASES[basis], Axis::log("directions k"), Axis::linear("relative error"));
         plot.subtitle = format!(
             "actual effects of held-out patches, level {}, sensitivities {}; {} prompts",
-            fact(result, "level"),
-            fact(result, "sensitivities"),
-            fact(result, "prompts")
+            result.fact("level"),
+            result.fact("sensitivities"),
+            result.fact("prompts")
         );
         plot.markers = true;
         let floor = f64::from(errors.value("floor"));

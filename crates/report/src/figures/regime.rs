@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use super::read::{fact, observable, place};
+use super::read::{observable, place};
 use crate::{Axis, Figure, Heatmap, Lines, Map, Reference, Series};
 
 /// Most sources that have a line of their own; with more, their quartiles are drawn.
@@ -11,7 +11,7 @@ const LINES: usize = 8;
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
     let (sites, amplitudes, errors) = (of("sites"), of("amplitudes"), of("error"));
-    let unit = fact(result, "amplitude_unit");
+    let unit = result.fact("amplitude_unit");
     let mut plot = Lines::new(
         "Error of the first-order response",
         Axis::log(format!("amplitude, in units of {unit}")),
@@ -52,7 +52,7 @@ fn map(result: &Labelled, labels: &[String], (sites, radii): (&[f32], &[f32])) -
     }
     let mut map =
         Heatmap::new("Linear radius", (0..levels).map(|l| format!("h{l}")).collect(), labels.to_vec(), values);
-    map.subtitle = format!("along {}", fact(result, "direction"));
-    (map.map, map.unit) = (Map::Sequential, format!("amplitude, in units of {}", fact(result, "amplitude_unit")));
+    map.subtitle = format!("along {}", result.fact("direction"));
+    (map.map, map.unit) = (Map::Sequential, format!("amplitude, in units of {}", result.fact("amplitude_unit")));
     Some(map)
 }

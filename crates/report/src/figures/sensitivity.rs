@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use super::read::{fact, heatmap, number, observable};
+use super::read::{heatmap, number, observable};
 use crate::{Figure, Heatmap, Map};
 
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
@@ -10,7 +10,7 @@ pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         Some(value) => format!("{} = {value:.4}", observable(result)),
         None => observable(result),
     };
-    let along = format!("Sensitivity along {}", fact(result, "direction"));
+    let along = format!("Sensitivity along {}", result.fact("direction"));
     [
         ("norm", "Sensitivity field", "|dJ/dh[l,t]|", Map::Sequential),
         ("directional", along.as_str(), "<dJ/dh[l,t], direction>", Map::Diverging),

@@ -37,7 +37,7 @@ pub(super) fn list(result: &Labelled, key: &str) -> Vec<String> {
 
 /// Returns the texts of the tokens of a result's example.
 pub(super) fn labels(result: &Labelled) -> Vec<String> {
-    result.metadata.get("labels").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    result.texts("labels")
 }
 
 /// Returns the rows of an array `[N, width]`.

@@ -83,7 +83,7 @@ fn ranks(all: &[(&str, &Labelled)]) -> Lines {
         groups.sort_by(|a, b| a.0.total_cmp(&b.0));
         plot.series.push(medians(task, groups));
     }
-    let d = all.first().and_then(|(_, r)| r.metadata.get("d")).and_then(|d| d.parse::<f64>().ok());
+    let d = all.first().and_then(|(_, result)| result.number("d"));
     plot.references = d.map(|d| Reference::Level(d, "d: all directions alike".to_owned())).into_iter().collect();
     plot
 }
