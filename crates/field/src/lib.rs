@@ -137,7 +137,7 @@ pub use geometry::Geometry;
 pub use green::{GreenOptions, gains, green, green_all, green_with};
 pub use growth::growth;
 pub use identities::{Identity, identities};
-pub use interaction::{Joint, interactions};
+pub use interaction::{InteractionCase, Joint, interactions, interactions_all};
 pub use invert::{Goal, InvertCase, InvertOptions, Method, invert, invert_all};
 pub use labelled::{Array, Labelled};
 pub use lens::{LensOptions, lens};

@@ -1,6 +1,6 @@
 //! Interactions: they agree with the reference for small sources, and vanish in a linear model.
 
-use resolvent_field::{Case, Joint, Labelled, SiteKind, interactions};
+use resolvent_field::{Case, InteractionCase, Joint, Labelled, SiteKind, interactions, interactions_all};
 use resolvent_model::{Edit, Observable, RunOptions, Site, Source};
 use resolvent_tests::{Random, Subject, Twin, subjects};
 
@@ -48,6 +48,39 @@ fn products_come_near_joint_runs() {
         let run = twin.on(on).run_with(&TOKENS, &options).expect("runs");
         let got = interactions(&run, &j, &sources(&twin, 0.03)).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         close(&array(&got, "interaction"), &array(&got, "interaction_actual"), 0.2, on.name());
+    }
+}
+
+/// Runs that share passes have the bits that each has alone; one case without sources refuses the call.
+#[test]
+fn many_runs_have_what_each_has_alone() {
+    let twin = Twin::small();
+    let (sites, few) = (twin.sites(), sources(&twin, 0.03));
+    let prompts: [&[u32]; 3] = [&TOKENS, &[7, 1, 20, 5, 5, 11, 2], &[9, 9, 4, 1, 3]];
+    let observables = prompts.map(|prompt| Observable::logit_diff(4, 20, prompt.len() - 1));
+    for on in subjects() {
+        let model = twin.on(on);
+        let runs = model.run_all(&prompts, &RunOptions { sites: sites.clone(), ..Default::default() }).expect("runs");
+        let sources = [&few[..], &few[1..], &few[..2]];
+        let case = |n: usize| InteractionCase { run: &runs[n], observable: &observables[n], sources: sources[n] };
+        let together = interactions_all(&[case(0), case(1), case(2)]).expect("fits");
+        for (n, found) in together.into_iter().enumerate() {
+            let found = found.unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            let options = RunOptions { sites: sites.clone(), ..Default::default() };
+            let run = model.run_with(prompts[n], &options).expect("runs");
+            let alone = interactions(&run, &observables[n], sources[n]).expect("fits");
+            assert_eq!(found.metadata["sites"], alone.metadata["sites"]);
+            for name in ["interaction", "interaction_actual", "single"] {
+                let (found, alone) = (array(&found, name), array(&alone, name));
+                match on.device().info().is_host() {
+                    true => assert_eq!(found, alone, "{name}"),
+                    false => close(&found, &alone, 1e-3, on.name()),
+                }
+            }
+        }
+        let none = InteractionCase { sources: &[], ..case(1) };
+        let error = interactions_all(&[case(0), none]).map(|_| ()).expect_err("without sources").to_string();
+        assert_eq!(error, "interactions need one source or more");
     }
 }
 

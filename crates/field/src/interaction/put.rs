@@ -21,7 +21,7 @@ use crate::labelled::Labelled;
 use crate::site_kind::SiteKind;
 use crate::stats::Pairs;
 
-use super::{joined, products};
+use super::{InteractionCase, Joined, joined, products};
 
 /// Computes interactions as [`super::interactions`] does, for the patches `chosen` among those of a kind.
 ///
@@ -39,7 +39,8 @@ pub(super) fn interactions(
     let n = chosen.len();
     let linear = run.linearize(Mode::Exact);
     let sources: Vec<Source> = chosen.iter().map(|&i| patches.source(i)).collect();
-    let (mut map, triangles) = products(&linear, observable, &sources)?;
+    let whole = InteractionCase { run, observable, sources: &sources };
+    let (mut map, triangles) = products(&[whole])?.remove(0);
     let alone: Vec<[Source; 1]> = sources.iter().map(|s| [s.clone()]).collect();
     let effect = |a: &Along| a.first + 0.5 * a.second;
     let free: Vec<f64> = linear.along(&alone, observable)?.iter().map(effect).collect();
@@ -86,7 +87,8 @@ pub(super) fn interactions(
         let (predicted, actual): (Vec<f32>, Vec<f32>) = (off(&narrow(&map)), off(actual));
         Pairs::above(&predicted, &actual, floor)
     };
-    joined(run, observable, &edits, (&map, &pairs))?.certify(triangles)?.certify(symmetry(&linear, observable, 1)?)
+    let joint = Joined { run, observable, edits: &edits, map: &map, agreed: &pairs };
+    joined(&[joint])?.remove(0)?.certify(triangles)?.certify(symmetry(&linear, observable, 1)?)
 }
 
 /// Runs the prompt with the place of a source frozen at its own value: all values are the same, and no path leads
