@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use resolvent::engine::Steps;
 use resolvent::field::{
-    Basis, BasisContext, PlacePairs, Reading, RsvdOptions, Slice, Sliced, Spectrum, distinct, slice_all, spectrum,
+    Basis, BasisContext, PlacePairs, Reading, RsvdOptions, Slice, Sliced, Spectrum, distinct, slice_each, spectrum,
 };
 use resolvent::model::{Linearization, Mode, Model, Observable, Run, from_end};
 use resolvent::{Labelled, Place};
@@ -99,26 +99,6 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// Computes slices together. Those that could not be prepared have their errors.
-fn together(prepared: Vec<Result<Slice<'_>, Failure>>) -> Result<Vec<Result<Labelled, Failure>>, Failure> {
-    let (mut slices, mut refused) = (Vec::with_capacity(prepared.len()), Vec::with_capacity(prepared.len()));
-    for one in prepared {
-        match one {
-            Ok(slice) => {
-                slices.push(slice);
-                refused.push(None);
-            }
-            Err(failure) => refused.push(Some(failure)),
-        }
-    }
-    let mut found = slice_all(&slices)?.into_iter();
-    let outcome = |refused: Option<Failure>| match refused {
-        Some(failure) => Some(Err(failure)),
-        None => found.next().map(|result| result.map_err(Failure::from)),
-    };
-    Ok(refused.into_iter().filter_map(outcome).collect())
-}
-
 /// Parses the named places; returns an empty list if none is named.
 fn places(texts: &[String], run: &Run) -> Result<Vec<Place>, Failure> {
     if texts.is_empty() { Ok(Vec::new()) } else { parse_places(texts, run, run.tokens().len() - 1) }
@@ -173,12 +153,7 @@ impl Args {
                 let pairs = PlacePairs::new(&runs.clean, Some(&from), Some(&to))?;
                 self.averaged(Slice::new(linear, pairs, [&source, &readout], contexts)?)
             });
-            if self.nodes > 0 {
-                // Secants pass one prompt at a time, and a prompt without a source fails alone.
-                let alone = |slice: Result<Slice<'_>, Failure>| Ok(slice?.compute(&mut |_, _| {})?.result);
-                return Ok(sliced.map(alone).collect());
-            }
-            together(sliced.collect())
+            slice_each(sliced.collect())
         })?;
         cases.finish(output, result, &[], &|result| self.means(result))
     }

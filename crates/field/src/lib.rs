@@ -172,7 +172,7 @@ pub use scale::{
 pub use sensitivity::{sensitivity, sensitivity_all, sensitivity_along};
 pub use shards::{Cell, MANIFEST, SHARD, Shards, Work, file_hash, read_grid};
 pub use site_kind::SiteKind;
-pub use slice::{OnProgress, Pass, PlacePairs, Slice, Sliced, slice_all};
+pub use slice::{OnProgress, Pass, PlacePairs, Slice, Sliced, slice_all, slice_each};
 pub use spectrum::{Spectrum, spectrum};
 pub use subspace::{Subspace, SubspaceOptions, subspace};
 pub use superposition::superposition;

@@ -43,6 +43,7 @@ mod opened;
 mod paths;
 mod positions;
 mod prompt_rows;
+mod prompt_slices;
 mod prompt_sources;
 mod prompts;
 mod quadratic;

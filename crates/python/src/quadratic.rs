@@ -47,7 +47,8 @@ impl PyRun {
         donor: Option<&Bound<'_, PyAny>>,
     ) -> Result<PyResultOf> {
         let run = &self.run;
-        let basis = basis.map_or(Ok(Vectors::Named(Basis::Curvature(0))), |basis| Vectors::new(run, Some(basis)))?;
+        let basis =
+            basis.map_or(Ok(Vectors::Named(Basis::Curvature(0))), |basis| Vectors::new(run.model(), Some(basis)))?;
         let (j, title) = (observable.get().of(py, run)?, observable.get().title());
         let (place, rank) = (place(run, at)?, counts("rank", rank)?);
         let other: Option<Run> = donor.map(|donor| run_of(run.model(), donor, "the donor")).transpose()?;

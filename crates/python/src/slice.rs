@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use resolvent::field::{Basis, BasisContext, End, Frames, PlacePairs, Slice};
-use resolvent::model::{Linearization, Mode, Run, from_end};
+use resolvent::field::{Basis, BasisContext, End, Frames, PlacePairs, Result as Found, Slice};
+use resolvent::model::{Linearization, Mode, Model, Run, from_end};
 use resolvent::{Labelled, Place};
 
 use crate::analyses::observables;
@@ -39,12 +39,12 @@ pub(crate) enum Vectors {
 }
 
 impl Vectors {
-    pub(crate) fn new(run: &Run, argument: Option<&Bound<'_, PyAny>>) -> Result<Self> {
+    pub(crate) fn new(model: &Model, argument: Option<&Bound<'_, PyAny>>) -> Result<Self> {
         let Some(argument) = argument else { return Ok(Self::Named(Basis::Pca)) };
         if let Ok(text) = argument.cast::<PyString>() {
-            return Ok(Self::Named(Basis::parse(&text.to_cow()?, run.model())?));
+            return Ok(Self::Named(Basis::parse(&text.to_cow()?, model)?));
         }
-        let (array, width) = (floats(argument)?, run.model().sizes().d);
+        let (array, width) = (floats(argument)?, model.sizes().d);
         let [d, k] = *array.shape() else {
             return Err(value_error(format!("invalid shape {:?} of a basis: expected vectors [d, k]", array.shape())));
         };
@@ -54,6 +54,18 @@ impl Vectors {
         let elements = contiguous(&array)?;
         let columns = (0..k).flat_map(|i| elements.iter().skip(i).step_by(k).copied()).collect();
         Ok(Self::Given(Frames::everywhere(k, columns)))
+    }
+
+    /// Reads the basis of the sources, and that of the readouts, which is the same unless it is given.
+    pub(crate) fn both(model: &Model, [source, readout]: [Option<&Bound<'_, PyAny>>; 2]) -> Result<[Self; 2]> {
+        let source = Self::new(model, source)?;
+        let readout = readout.map_or_else(|| Ok(source.clone()), |readout| Self::new(model, Some(readout)))?;
+        Ok([source, readout])
+    }
+
+    /// Returns the named basis, if its vectors differ from prompt to prompt.
+    pub(crate) fn own_to_a_prompt(&self) -> Option<&Basis> {
+        if let Self::Named(basis) = self { Some(basis).filter(|basis| !basis.is_shared()) } else { None }
     }
 
     /// Returns whether the rank is fixed: that of a file, or of given vectors.
@@ -66,10 +78,34 @@ impl Vectors {
         linear: &Linearization<'_>,
         (places, end): (&[Place], End),
         context: BasisContext<'_>,
-    ) -> Result<Frames> {
+    ) -> Found<Frames> {
         match self {
-            Self::Named(basis) => Ok(basis.frames(linear, places, end, context)?),
+            Self::Named(basis) => basis.frames(linear, places, end, context),
             Self::Given(frames) => Ok(frames.clone()),
+        }
+    }
+}
+
+/// Prepares a slice between a source basis and a readout basis.
+///
+/// `rank` applies to computed bases. If none is computed, it is passed on, so that it can be refused.
+pub(crate) fn prepared<'a>(
+    linear: &'a Linearization<'a>,
+    pairs: PlacePairs,
+    [source, readout]: [&Vectors; 2],
+    context: BasisContext<'_>,
+) -> Found<Slice<'a>> {
+    let all_have = source.has_rank() && readout.has_rank();
+    let [of_source, of_readout] = [source, readout]
+        .map(|vectors| BasisContext { rank: context.rank.filter(|_| all_have || !vectors.has_rank()), ..context });
+    match (source, readout) {
+        (Vectors::Named(source), Vectors::Named(readout)) => {
+            Slice::new(linear, pairs, [source, readout], [of_source, of_readout])
+        }
+        _ => {
+            let v = source.frames(linear, (pairs.from(), End::Source), of_source)?;
+            let u = readout.frames(linear, (pairs.to(), End::Readout), of_readout)?;
+            Slice::with_frames(linear, pairs, [v, u])
         }
     }
 }
@@ -81,8 +117,7 @@ pub(crate) fn slice(
     (observable, donors): (Option<&Bound<'_, PyObservable>>, &[Bound<'_, PyAny>]),
     arguments: SliceArguments,
 ) -> Result<PyResultOf> {
-    let source = Vectors::new(run, basis)?;
-    let readout = readout.map_or_else(|| Ok(source.clone()), |readout| Vectors::new(run, Some(readout)))?;
+    let [source, readout] = Vectors::both(run.model(), [basis, readout])?;
     let observables = observables(py, run, observable)?;
     let others = donors.iter().map(|donor| run_of(run.model(), donor, "a donor")).collect::<Result<Vec<Run>>>()?;
     let listed = |given: &Option<Many<Pair>>| -> Result<Option<Vec<Place>>> {
@@ -95,20 +130,7 @@ pub(crate) fn slice(
     let result = detached(py, |raised| {
         let linear = run.linearize(Mode::Exact);
         let context = BasisContext { observables: &observables, others: &others, position, rank: arguments.rank };
-        // `rank` applies to computed bases. If none is computed, it is passed on, so that it can be refused.
-        let all_have = source.has_rank() && readout.has_rank();
-        let [of_source, of_readout] = [&source, &readout]
-            .map(|vectors| BasisContext { rank: context.rank.filter(|_| all_have || !vectors.has_rank()), ..context });
-        let slice = match (&source, &readout) {
-            (Vectors::Named(source), Vectors::Named(readout)) => {
-                Slice::new(&linear, pairs, [source, readout], [of_source, of_readout])?
-            }
-            _ => {
-                let v = source.frames(&linear, (pairs.from(), End::Source), of_source)?;
-                let u = readout.frames(&linear, (pairs.to(), End::Readout), of_readout)?;
-                Slice::with_frames(&linear, pairs, [v, u])?
-            }
-        };
+        let slice = prepared(&linear, pairs, [&source, &readout], context)?;
         let slice = match arguments.nodes {
             0 => slice,
             nodes => slice.secants(nodes, arguments.amplitude)?,

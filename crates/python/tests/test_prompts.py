@@ -83,6 +83,41 @@ def test_sources_at_a_place_of_each_prompt(model):
         prompts.green((9, 0), "random:3")
 
 
+def test_slices_between_places_of_each_prompt(model):
+    vectors = np.linalg.qr(np.random.default_rng(3).normal(size=(model.cfg.d_model, 3)))[0].astype(np.float32)
+    places = {"sources": [(0, -2), (1, -1)], "targets": [(3, -1)]}
+    for basis, readout, options in [
+        ("random:5", None, {"rank": 4}),
+        (vectors, "unembed:#3,#4", {"rank": None}),
+        (vectors, None, {"nodes": 2, "amplitude": 0.3}),
+    ]:
+        found = model.prompts(PAIRS).slice(basis, readout, **places, **options)
+        assert found.axes[0] == "prompt" and found.metadata.get("nodes") == ("2" if "nodes" in options else None)
+        for n, pair in enumerate(PAIRS):
+            alone = model.run(pair["clean"]).slice(basis, readout, progress=False, **places, **options)
+            secants = ["secant_error"] if "nodes" in options else []
+            for name in ["blocks", "singular_values", "effective_rank", *secants]:
+                np.testing.assert_array_equal(found[name][n], alone[name])
+        np.testing.assert_allclose(found["blocks.mean"], found["blocks"].mean(0), rtol=1e-5, atol=1e-6)
+    # The donor of a displacement is the corrupted prompt of the row.
+    moved = model.prompts(PAIRS[1:]).slice("displacement", "sensitivity", sources=[(1, 1)], targets=[(3, -1)])
+    for n, pair in enumerate(PAIRS[1:]):
+        j, run = Observable(model.prompts(PAIRS[1:]).observables[n]), model.run(pair["clean"])
+        ends = {"sources": [(1, 1)], "targets": [(3, -1)], "observable": j, "donors": [pair["corrupted"]]}
+        alone = run.slice("displacement", "sensitivity", progress=False, **ends)
+        np.testing.assert_array_equal(moved["blocks"][n], alone["blocks"])
+    prompts = model.prompts(PAIRS)
+    for message, wrong in [
+        ("differ from prompt to prompt", lambda: prompts.slice("pca", **places)),
+        ("needs a place in sources", lambda: prompts.slice("random", sources=[], targets=[(3, -1)])),
+        ("out of range", lambda: prompts.slice("random", sources=[(9, 0)], targets=[(3, -1)])),
+        ("amplitude", lambda: prompts.slice("random", **places, nodes=2, amplitude=-1.0)),
+        ("invalid shape", lambda: prompts.slice(vectors[:-1], **places)),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            wrong()
+
+
 def test_one_observable_for_all(model):
     rows = [pair["clean"] for pair in PAIRS]
     for j in [entropy(), Observable("entropy()"), 0.5 * logit_diff(3, 4)]:

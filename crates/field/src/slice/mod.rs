@@ -254,6 +254,28 @@ pub fn slice_all(slices: &[Slice<'_>]) -> Result<Vec<Result<Labelled>>> {
     Ok(sliced.into_iter().map(|sliced| Ok(sliced?.result)).collect())
 }
 
+/// Computes slices that were prepared one by one, as [`slice_all`]: those that could not be prepared have their errors.
+/// Slices by secants pass one run at a time.
+///
+/// # Errors
+/// A device error.
+pub fn slice_each<E: From<Error>>(prepared: Vec<Result<Slice<'_>, E>>) -> Result<Vec<Result<Labelled, E>>, E> {
+    let (mut slices, mut outcomes) = (Vec::with_capacity(prepared.len()), Vec::with_capacity(prepared.len()));
+    for one in prepared {
+        outcomes.push(match one {
+            Ok(slice) if slice.secants.is_none() => {
+                slices.push(slice);
+                None
+            }
+            // One that has no source fails alone.
+            Ok(slice) => Some(slice.compute(&mut |_, _| {}).map(|sliced| sliced.result).map_err(E::from)),
+            Err(error) => Some(Err(error)),
+        });
+    }
+    let mut found = slice_all(&slices)?.into_iter().map(|result| result.map_err(E::from));
+    Ok(outcomes.into_iter().filter_map(|outcome| outcome.or_else(|| found.next())).collect())
+}
+
 /// Computes slices in memory.
 fn compute_all(slices: &[&Slice<'_>], progress: OnProgress<'_>) -> Result<Vec<Result<Sliced>>> {
     let mut outcomes: Vec<Option<Result<Sliced>>> = Vec::new();

@@ -137,6 +137,17 @@ class Prompts:
         directions: _Int = 0,
         nodes: _Int = 0,
     ) -> Result: ...
+    def slice(
+        self,
+        basis: Union[str, _Array],
+        readout: Union[str, _Array, None] = None,
+        *,
+        sources: _Places,
+        targets: _Places,
+        rank: Union[_Int, None] = None,
+        nodes: _Int = 0,
+        amplitude: _Float = 0.1,
+    ) -> Result: ...
     def regime(
         self,
         direction: Union[str, _Array, None] = None,
