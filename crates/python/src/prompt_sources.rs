@@ -6,7 +6,7 @@ use resolvent::field::{
     RegimeOptions, Result as Found, clean_alone, green_all, invert_all, over_prompts, regime_all,
 };
 use resolvent::model::{Model, PromptCase};
-use resolvent::{Context, Direction, Labelled, Place};
+use resolvent::{Context, Labelled, Place};
 
 use crate::arguments::{Along, place, places};
 use crate::failure::{Result, value_error};
