@@ -96,7 +96,7 @@ fn single_tokens() {
     let text = gpt2.single("Berlin").unwrap_err().to_string();
     assert!(text.ends_with("did you mean ` Berlin`?"), "{text}");
     let text = gpt2.single("xq zv kj wq jx vv zz").unwrap_err().to_string();
-    assert!(text.contains(", …; a target") && text.ends_with("write one of them as #id"), "{text}");
+    assert!(text.contains(", …; it must be one token") && text.ends_with("write one of them as #id"), "{text}");
     let text = gpt2.single("").unwrap_err().to_string();
     assert!(text.contains("this one is empty"), "{text}");
     for id in ["#50257", "#4294967296", "#99999999999999999999999"] {
