@@ -41,7 +41,14 @@ pub fn sensitivity_all(readings: &[(&Run, &Observable)]) -> Result<Vec<Labelled>
     let fields: Vec<Vec<f32>> = captured.into_iter().map(|levels| levels.concat()).collect();
     let floors: Vec<f64> = chi.iter().zip(&fields).map(|(chi, h)| unit * noise::square(chi, h).sqrt()).collect();
     let sloped: Vec<Sloped<'_>> = (0..runs.len())
-        .map(|n| Sloped { run: runs[n], observable: readings[n].1, chi: &chi[n], field: &fields[n], noise: floors[n] })
+        .map(|n| Sloped {
+            run: runs[n],
+            observable: readings[n].1,
+            chi: &chi[n],
+            field: &fields[n],
+            value: values[n],
+            noise: floors[n],
+        })
         .collect();
     let (slopes, adjoints) = (slopes(&sloped)?, adjoint_all(Mode::Exact, &runs, 1)?);
     let mut results = Vec::with_capacity(runs.len());

@@ -30,6 +30,8 @@ pub(crate) struct Sloped<'a> {
     pub(crate) chi: &'a [f32],
     /// The field `[L+1, T, d]` of the run.
     pub(crate) field: &'a [f32],
+    /// J.
+    pub(crate) value: f64,
     pub(crate) noise: f64,
 }
 
@@ -57,13 +59,15 @@ impl<'a> Sloped<'a> {
         let size = |place: Place| norm(row(self.chi, place));
         let mut levels = vec![0, last / 2, last];
         levels.dedup();
+        // J itself is rounded, too. That exceeds the floor if J hardly depends on the field: a probability close to 1.
+        let noise = self.noise.max(f64::from(f32::EPSILON) * self.value.abs());
         let strongest = |l: usize| (0..tokens).map(|t| (l, t)).max_by(|a, b| size(*a).total_cmp(&size(*b)));
         let probe = |place: Place| {
             let size = size(place);
             let vector = row(self.chi, place).iter().map(|&x| (f64::from(x) / size) as f32).collect();
             let source = [Source { site: Site::level(place.0, sizes), token: place.1, vector }];
             let h = norm(row(self.field, place));
-            Probe { of, run: self.run, observable: self.observable, source, size, h, noise: self.noise }
+            Probe { of, run: self.run, observable: self.observable, source, size, h, noise }
         };
         levels.into_iter().filter_map(strongest).filter(|place| size(*place) > 0.0).map(probe).collect()
     }
@@ -118,7 +122,8 @@ pub(crate) fn slopes(sloped: &[Sloped<'_>]) -> Result<Vec<Certificate>> {
 ///
 /// At the largest amplitude, the second order is `curved` times the first, unless the limit [`FARTHEST`] times `h` is
 /// lower. Where the second order is unknown, it is 0, and more amplitudes follow. `h` is the length of the field at the
-/// place, in units of the direction. At the smallest amplitude, noise is the share [`CLEAR`] of the tolerance.
+/// place, in units of the direction. At the smallest amplitude, noise is the share [`CLEAR`] of the tolerance, unless the
+/// second order asks for a smaller one.
 pub(crate) fn amplitudes(curved: f64, [first, second]: [f64; 2], noise: f64, h: f64) -> Vec<f64> {
     let curved = curved * 2.0 * (first / second).abs();
     let clear = noise / (CLEAR * SLOPE * first.abs());
@@ -126,6 +131,9 @@ pub(crate) fn amplitudes(curved: f64, [first, second]: [f64; 2], noise: f64, h: 
     match clear < far {
         true if second == 0.0 => (0..5).map(|i| far * (clear / far).max(1e-4).powf(f64::from(i) / 4.0)).collect(),
         true => vec![far, (far * clear.max(1e-4 * far)).sqrt(), clear.max(1e-4 * far)],
+        // Noise asks for more than the second order allows. The check then has that noise at the amplitude of the second
+        // order, if it fails at the larger ones.
+        false if curved < far => vec![far, (far * curved).sqrt(), curved],
         false => vec![far],
     }
 }
@@ -162,7 +170,8 @@ mod tests {
     use crate::noise;
 
     fn slope(run: &Run, observable: &Observable, chi: &[f32], noise: f64) -> Result<Certificate> {
-        Ok(slopes(&[Sloped { run, observable, chi, field: &run.field()?, noise }])?.remove(0))
+        let value = run.value(observable)?;
+        Ok(slopes(&[Sloped { run, observable, chi, field: &run.field()?, value, noise }])?.remove(0))
     }
 
     /// A sensitivity that is wrong at one level fails, at any level. A right one passes, with a figure above its noise;
@@ -186,6 +195,34 @@ mod tests {
                 assert!(!found.passes(), "level {wrong}: {found}");
             }
         }
+    }
+
+    /// A probability close to 1 moves by little more than its own rounding. Without that noise, its check fails.
+    #[test]
+    fn slopes_of_probabilities_close_to_one() {
+        let mut failed = 0;
+        for seed in 0..12 {
+            let weights = RandomWeights::new(seed).with_std(0.6);
+            let model = Model::random(&Device::host(), tiny(), weights).expect("opens");
+            let run = model.run(&[3, 1, 4, 1, 5], &[]).expect("runs");
+            let logits = run.logits().expect("reads").split_off(4 * model.sizes().vocab);
+            let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+            ids.sort_by(|a, b| logits[*a as usize].total_cmp(&logits[*b as usize]));
+            // All tokens but the least likely ones, which together have a probability of some millionths.
+            let close = (1..ids.len()).map(|n| Observable::prob(&ids[n..], 4));
+            let close = close.map(|j| (run.value(&j).expect("reads"), j)).take_while(|(value, _)| *value > 1.0 - 1e-5);
+            let Some((value, j)) = close.last() else { continue };
+            let chi = run.linearize(Mode::Exact).gradient(&j).expect("chi");
+            let (field, noise) = (run.field().expect("reads"), noise::floor(&run, &chi).expect("reads"));
+            let check = |chi: &[f32], value: f64| {
+                let sloped = Sloped { run: &run, observable: &j, chi, field: &field, value, noise };
+                slopes(&[sloped]).expect("runs").remove(0)
+            };
+            let right = check(&chi, value);
+            assert!(right.passes(), "seed {seed}, {value}: {right}");
+            failed += u32::from(!check(&chi, 0.0).passes());
+        }
+        assert!(failed > 1, "{failed}");
     }
 
     /// Without a second order, the amplitudes are found by trying.

@@ -144,6 +144,11 @@ fn share(part: usize, whole: usize) -> Result<f64, String> {
             "`gptneox.rope.dimension_count` is {part}, and a head is only {whole} wide; convert the model again"
         ));
     }
+    if part % 2 == 1 {
+        return Err(format!(
+            "`gptneox.rope.dimension_count` is {part}; columns rotate in pairs: convert the model again"
+        ));
+    }
     let share = part as f64 / whole as f64;
     Ok(if ((share * whole as f64) as usize) < part { share.next_up() } else { share })
 }
@@ -267,4 +272,20 @@ fn gemma(
         more["rope_local_base_freq"] = json!(local.unwrap_or(1e4));
     }
     Ok(more)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_of_rotated_columns_give_their_number_back() {
+        for whole in 2..=256 {
+            for part in (2..=whole).step_by(2) {
+                assert_eq!((share(part, whole).unwrap() * whole as f64) as usize, part, "{part} of {whole}");
+            }
+        }
+        assert!(share(3, 8).unwrap_err().contains("in pairs"));
+        assert!(share(10, 8).unwrap_err().contains("only 8 wide"));
+    }
 }
