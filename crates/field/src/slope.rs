@@ -122,8 +122,8 @@ pub(crate) fn slopes(sloped: &[Sloped<'_>]) -> Result<Vec<Certificate>> {
 ///
 /// At the largest amplitude, the second order is `curved` times the first, unless the limit [`FARTHEST`] times `h` is
 /// lower. Where the second order is unknown, it is 0, and more amplitudes follow. `h` is the length of the field at the
-/// place, in units of the direction. At the smallest amplitude, noise is the share [`CLEAR`] of the tolerance, unless the
-/// second order asks for a smaller one.
+/// place, in units of the direction. At the smallest amplitude, noise is the share [`CLEAR`] of the tolerance, unless
+/// the second order asks for a smaller one.
 pub(crate) fn amplitudes(curved: f64, [first, second]: [f64; 2], noise: f64, h: f64) -> Vec<f64> {
     let curved = curved * 2.0 * (first / second).abs();
     let clear = noise / (CLEAR * SLOPE * first.abs());
@@ -131,8 +131,8 @@ pub(crate) fn amplitudes(curved: f64, [first, second]: [f64; 2], noise: f64, h: 
     match clear < far {
         true if second == 0.0 => (0..5).map(|i| far * (clear / far).max(1e-4).powf(f64::from(i) / 4.0)).collect(),
         true => vec![far, (far * clear.max(1e-4 * far)).sqrt(), clear.max(1e-4 * far)],
-        // Noise asks for more than the second order allows. The check then has that noise at the amplitude of the second
-        // order, if it fails at the larger ones.
+        // Noise asks for more than the second order allows. If the check fails at larger amplitudes, it has that noise
+        // at the amplitude of the second order.
         false if curved < far => vec![far, (far * curved).sqrt(), curved],
         false => vec![far],
     }

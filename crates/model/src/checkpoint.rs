@@ -71,9 +71,9 @@ impl Checkpoint {
     /// and number formats.
     ///
     /// Names may have their family's prefix, such as `transformer.`. Stored buffers such as causal masks are ignored.
-    /// If the embeddings are tied, the token embedding is also the unembedding. A stored unembedding that differs from it
-    /// is used nevertheless, with a warning, as in Hugging Face's library. If a tied model stores only the unembedding,
-    /// that tensor serves as both.
+    /// If the embeddings are tied, the token embedding is also the unembedding. A stored unembedding that differs from
+    /// it is used nevertheless, with a warning, as in Hugging Face's library. If a tied model stores only the
+    /// unembedding, that tensor serves as both.
     ///
     /// # Errors
     /// A file is missing, unreadable or damaged; the configuration is unusable; a tensor is missing, unexpected, of the

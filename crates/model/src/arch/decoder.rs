@@ -15,7 +15,7 @@ pub(super) struct Decoder {
     pub(super) biases: Biases,
     pub(super) activation: Activation,
     pub(super) unstated: Unstated,
-    /// Base of the rotary embedding's wavelengths, if the file has none. `None`: the family reads its embeddings itself.
+    /// Base of the rotary embedding's wavelengths, if the file has none. `None`: the family reads its embeddings.
     pub(super) rope_theta: Option<f64>,
     /// Epsilon of the norms, if the file has none.
     pub(super) eps: f64,

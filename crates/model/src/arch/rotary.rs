@@ -40,7 +40,8 @@ impl Pairs {
 
 impl Rotary {
     /// Reads a rotary embedding. `scaling` is the object that describes how its frequencies are scaled; without it they
-    /// are not. `trained` is the length of the training prompts, if it is stated elsewhere. `n_ctx` is the longest prompt.
+    /// are not. `trained` is the length of the training prompts, if it is stated elsewhere. `n_ctx` is the longest
+    /// prompt.
     ///
     /// The formulas are those of the models' papers: linear interpolation (arXiv 2306.15595), YaRN (arXiv 2309.00071)
     /// and Llama 3.1's rescaling by wavelength.
