@@ -174,7 +174,7 @@ fn files_arrive_in_pieces() {
 /// The page opens the model that the command line opens.
 #[test]
 fn the_page_states_the_default() {
-    let page = text("crates/web/page/page.js");
+    let page = text("crates/web/page/state.js");
     assert!(page.contains(&format!("model: \"{DEFAULT_MODEL}\"")));
 }
 

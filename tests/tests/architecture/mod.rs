@@ -2,6 +2,7 @@ mod circles;
 mod edges;
 mod names;
 mod packages;
+mod page;
 mod sources;
 mod words;
 

@@ -10,7 +10,7 @@ const LINES: usize = 400;
 #[test]
 fn files_are_small() {
     for folder in ["crates", "shaders", "tests", "benches"] {
-        for path in files(folder, &[".rs", ".wgsl", ".py", ".pyi"]) {
+        for path in files(folder, &[".rs", ".wgsl", ".py", ".pyi", ".js", ".mjs"]) {
             let lines = text(&path).lines().count();
             assert!(lines <= LINES, "{} has {lines} lines; more than {LINES} hold more than one idea", path.display());
         }

@@ -66,10 +66,10 @@ mod tests {
     /// What the page's progress bar counts to.
     #[test]
     fn the_page_knows_the_sizes() {
-        let page = fs::read_to_string(root().join("crates/web/page/page.js")).expect("is there");
+        let page = fs::read_to_string(root().join("crates/web/page/state.js")).expect("is there");
         for model in MODELS {
             let size = archive(&files(model)).expect("the files are there").len();
-            assert!(page.contains(&format!("\"{model}\": {size}")), "BYTES of {model} in page.js: {size}");
+            assert!(page.contains(&format!("\"{model}\": {size}")), "BYTES of {model} in state.js: {size}");
         }
     }
 

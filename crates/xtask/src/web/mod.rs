@@ -69,8 +69,12 @@ pub(crate) fn build() -> Result<PathBuf> {
     .arg(&folder);
     run(glue.arg(root().join(MODULE)))?;
     pack(&folder)?;
-    for name in ["index.html", "page.css", "page.js", "worker.js"] {
-        copy(&page.join(name), &folder.join(name))?;
+    for (name, _) in sizes(&page)? {
+        let to = folder.join(&name);
+        if to.exists() {
+            return Err(format!("{name} of the page has the name of a file of the engine; rename it"));
+        }
+        copy(&page.join(&name), &to)?;
     }
     let models = folder.join("models");
     fs::create_dir_all(&models).map_err(|e| format!("{}: {e}", models.display()))?;
@@ -99,7 +103,7 @@ fn pack(folder: &Path) -> Result {
     fs::rename(folder.join("engine_bg.wasm.gz"), &packed).map_err(|e| format!("{}: {e}", packed.display()))
 }
 
-/// Returns names and sizes of the files of the page, without models.
+/// Returns names and sizes of the files of a folder, without those of folders in it.
 fn sizes(folder: &Path) -> Result<Vec<(String, u64)>> {
     let failed = |e: std::io::Error| format!("{}: {e}", folder.display());
     let mut found = Vec::new();
