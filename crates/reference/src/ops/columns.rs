@@ -6,7 +6,7 @@ use crate::Scalar;
 
 /// Returns the columns `at` of each row. `x [T, width]` -> `[T, at.len()]`.
 pub fn columns<S: Scalar>(x: &[S], width: usize, at: Range<usize>) -> Vec<S> {
-    assert!(at.end <= width && x.len() % width == 0, "columns: {at:?} of rows of {width}, {} values", x.len());
+    assert!(at.end <= width && x.len().is_multiple_of(width), "columns: {at:?} of rows of {width}, {} values", x.len());
     let rows = x.len() / width;
     (0..rows).flat_map(|r| at.clone().map(move |column| x[r * width + column])).collect()
 }
