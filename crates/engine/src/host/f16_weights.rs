@@ -13,7 +13,6 @@ use half::f16;
 use pulp::Simd;
 
 use super::fetch::fetch;
-use super::rows::Packed;
 use super::weights::Elements;
 
 impl<'a> Elements<'a> {
@@ -30,15 +29,6 @@ impl<'a> Elements<'a> {
         match self {
             Self::F32(elements) => elements[i],
             Self::F16(packed) => packed[i].to_f32(),
-        }
-    }
-
-    /// Returns the elements if they are f16 and the processor widens them in the order of memory.
-    #[inline(always)]
-    pub(super) fn packed<S: Simd>(self, simd: S) -> Option<Packed<'a>> {
-        match self {
-            Self::F32(_) => None,
-            Self::F16(elements) => Converter::of(simd).map(|converter| Packed { elements, converter }),
         }
     }
 
@@ -90,7 +80,7 @@ pub(super) struct Converter {
 impl Converter {
     /// Returns the instructions, if `simd` has them. The compiler knows the answer.
     #[inline(always)]
-    fn of<S: Simd>(simd: S) -> Option<Self> {
+    pub(super) fn of<S: Simd>(simd: S) -> Option<Self> {
         (&simd as &dyn Any).downcast_ref().map(|&simd| Self { simd })
     }
 

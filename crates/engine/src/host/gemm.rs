@@ -1,8 +1,8 @@
 //! Matrix products on the host.
 //!
 //! [`skinny`] of this crate computes products of few rows, and [`tiles`](super::tiles) those of many rows with AVX-512.
-//! Other processors leave many rows to the fastest maintained crate. Measured with two threads on a Zen 4 server, in one
-//! process, weights in the cache (GFLOP/s, straight 768x3072 | transposed):
+//! Other processors leave many rows to the fastest maintained crate. Measured with two threads on a Zen 4 server, in
+//! one process, weights in the cache (GFLOP/s, straight 768x3072 | transposed):
 //!
 //! | rows | `private-gemm-x86` 0.1.22 | `gemm` 0.19 | `matrixmultiply` 0.3 |
 //! |---|---|---|---|

@@ -5,6 +5,7 @@ use pulp::Simd;
 
 use super::f16_weights::Converter;
 use super::fetch::fetch;
+use super::weights::Elements;
 
 /// A row of weights.
 pub(super) trait Row<S: Simd>: Copy {
@@ -33,6 +34,17 @@ impl<S: Simd> Row<S> for &[S::f32s] {
 pub(super) struct Packed<'a> {
     pub(super) elements: &'a [f16],
     pub(super) converter: Converter,
+}
+
+impl<'a> Elements<'a> {
+    /// Returns the elements if they are f16 and the processor widens them in the order of memory.
+    #[inline(always)]
+    pub(super) fn packed<S: Simd>(self, simd: S) -> Option<Packed<'a>> {
+        match self {
+            Self::F32(_) => None,
+            Self::F16(elements) => Converter::of(simd).map(|converter| Packed { elements, converter }),
+        }
+    }
 }
 
 impl Packed<'_> {
