@@ -98,7 +98,7 @@ fn single_tokens() {
     let text = gpt2.single("xq zv kj wq jx vv zz").unwrap_err().to_string();
     assert!(text.contains(", …; it must be one token") && text.ends_with("write one of them as #id"), "{text}");
     let text = gpt2.single("").unwrap_err().to_string();
-    assert!(text.contains("this one is empty"), "{text}");
+    assert!(text.contains("and it is empty"), "{text}");
     for id in ["#50257", "#4294967296", "#99999999999999999999999"] {
         let text = gpt2.single(id).unwrap_err().to_string();
         assert_eq!(text, format!("token {id} is not in the tokenizer, which has 50257"));
