@@ -113,6 +113,14 @@ fn cap(fields: &Fields<'_>, name: &str, default: Option<f64>) -> Result<Option<f
     given.map(|cap| fields.positive(name, cap)).transpose()
 }
 
+/// Refuses a `yarn` without truncation: transformers ignores the key where kinds of layers have rotary embeddings.
+fn truncated(scaling: &Fields<'_>) -> Result<()> {
+    match scaling.flag("truncate", true)? {
+        true => Ok(()),
+        false => Err(scaling.error("`truncate` is false, which transformers ignores in this family; remove it")),
+    }
+}
+
 /// Sliding layers have a rotary embedding of their own.
 fn two_rotaries(model: &mut Architecture, fields: &Fields<'_>) -> Result<()> {
     one_scaling(fields)?;
@@ -130,6 +138,7 @@ fn two_rotaries(model: &mut Architecture, fields: &Fields<'_>) -> Result<()> {
             None => fields.number(older, theta)?,
         };
         scaling.iter().try_for_each(whole_heads)?;
+        scaling.iter().try_for_each(truncated)?;
         rotary_of(fields, scaling.as_ref(), &model.sizes, [theta, 1.0], None)
     };
     let whole = read("full_attention", "rope_theta", 1e6, fields.object("rope_scaling")?)?;

@@ -205,6 +205,8 @@ fn what_is_not_supported_is_named() {
     says("llama", &both, &["both `rope_parameters` and `rope_scaling`"]);
     let flat = json!({"rope_parameters": {"rope_type": "linear", "factor": 2.0}});
     says("gemma3_text", &flat, &["`full_attention`", "`sliding_attention`"]);
+    let ramp = json!({"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "truncate": false}});
+    says("gemma3_text", &ramp, &["`truncate` is false", "transformers ignores", "remove it"]);
     let odd = json!({"rotary_pct": 0.75, "rope_scaling": {"type": "yarn", "factor": 2.0}});
     says("gpt_neox", &odd, &["yarn", "not 3"]);
     let unused = json!({"sliding_window": 3, "layer_types": ["sliding_attention"], "num_hidden_layers": 1});
