@@ -9,11 +9,6 @@ use bytemuck::{Pod, Zeroable};
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(super) struct Line(pub(super) [f32; 16]);
 
-impl Line {
-    /// Floats of a line.
-    pub(super) const FLOATS: usize = 16;
-}
-
 /// Size in bytes of a huge page: below it, none fits.
 #[cfg(target_os = "linux")]
 const HUGE_PAGE: usize = 2 << 20;

@@ -28,6 +28,9 @@ use super::lines::Line;
 use super::rows::Row;
 use super::weights::{DEPTH, Elements};
 
+/// Floats of a cache line.
+const LINE: usize = size_of::<Line>() / size_of::<f32>();
+
 /// Vectors of columns in a panel.
 const VECTORS: usize = 3;
 
@@ -97,7 +100,7 @@ impl WithSimd for Part<'_, '_> {
             let width = VECTORS * S::F32_LANES;
             let padded = self.y[0].len().next_multiple_of(width);
             let floats = self.k * padded;
-            lines.resize(floats.div_ceil(Line::FLOATS).max(lines.len()), Line::zeroed());
+            lines.resize(floats.div_ceil(LINE).max(lines.len()), Line::zeroed());
             let panels = &mut bytemuck::cast_slice_mut(lines)[..floats];
             self.pack(simd, panels, padded, width);
             self.multiply(simd, panels, padded);
@@ -154,11 +157,11 @@ fn copy<S: Simd>(simd: S, w: Elements<'_>, to: &mut [f32], ahead: usize) {
     match (w, w.packed(simd)) {
         (Elements::F32(elements), _) => {
             let from = &elements[..to.len()];
-            from.chunks(Line::FLOATS).for_each(|line| fetch(line, ahead));
+            from.chunks(LINE).for_each(|line| fetch(line, ahead));
             to.copy_from_slice(from);
         }
         (Elements::F16(elements), Some(packed)) => {
-            elements[..to.len()].chunks(2 * Line::FLOATS).for_each(|line| fetch(line, ahead / 2));
+            elements[..to.len()].chunks(2 * LINE).for_each(|line| fetch(line, ahead / 2));
             let (vectors, edge) = S::as_mut_simd_f32s(to);
             vectors.iter_mut().enumerate().for_each(|(v, to)| *to = Row::<S>::vector(packed, v));
             let done = vectors.len() * S::F32_LANES;
