@@ -108,7 +108,7 @@ fn table(result: &Labelled) -> String {
 
 /// Says how many tokens are compared, if these are not all.
 fn compared(result: &Labelled) -> String {
-    let of = |name: &str| result.metadata.get(name).map_or("", String::as_str);
+    let of = |name: &str| result.fact(name);
     let (aligned, all, train, held_out) = (of("aligned"), of("tokens_of_large"), of("train"), of("held_out"));
     if aligned == all {
         return String::new();

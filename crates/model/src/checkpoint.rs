@@ -94,9 +94,9 @@ impl Checkpoint {
     }
 
     fn assemble(dir: &Path, architecture: Architecture, config_bytes: &[u8], files: Vec<WeightFile>) -> Result<Self> {
-        let layout = &architecture.layout;
-        let stored = layout::collect(&files, layout)?;
-        let (tensors, spare) = layout::check(dir, &architecture, stored, &layout::shared(&files, layout))?;
+        let names = layout::Names::of(&files, &architecture.layout);
+        let stored = layout::collect(&files, &names)?;
+        let (tensors, spare) = layout::check(dir, &architecture, stored, &layout::shared(&files, &names))?;
         let config_hash = blake3::hash(config_bytes);
         let mut checkpoint = Self { architecture, config_hash, files, tensors, hash: OnceLock::new() };
         let Layout { embedding, head, .. } = &checkpoint.architecture.layout;

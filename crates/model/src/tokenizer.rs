@@ -15,7 +15,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::LazyLock;
 
-use tokenizers::{DecoderWrapper, Model as _, ModelWrapper, OffsetReferential, OffsetType, PreTokenizer as _};
+use tokenizers::{
+    DecoderWrapper, Encoding, Model as _, ModelWrapper, OffsetReferential, OffsetType, PreTokenizer as _,
+};
 
 use resolvent_engine::closest;
 
@@ -107,11 +109,16 @@ impl Tokenizer {
     }
 
     fn ids(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        Ok(self.encoded(text, || self.inner.encode_fast(text, special))?.get_ids().to_vec())
+    }
+
+    /// Returns what `encode` makes of a text.
+    fn encoded(&self, text: &str, encode: impl FnOnce() -> tokenizers::Result<Encoding>) -> Result<Encoding> {
         let failed =
             |e: tokenizers::Error| encoding_error(format!("`{}` cannot be encoded: {}", shown(text), one_line(&e)));
         let encoded = guarded(|| match self.loses(text)? {
             true => Ok(None),
-            false => Ok(Some(self.inner.encode_fast(text, special)?.get_ids().to_vec())),
+            false => encode().map(Some),
         });
         let encoded =
             encoded.ok_or_else(|| encoding_error(format!("`{}` cannot be encoded: {CONTRADICT}", shown(text))))?;

@@ -7,7 +7,7 @@ use resolvent_model::{
 use resolvent_tests::{Golden, Twin, observed, subjects};
 
 use super::edges::{CLEAN, CORRUPTED};
-use super::edges_edited::{edited, lists, output, vector};
+use super::edges_edited::{FAMILIES, edited, edits_of_blocks, lists, output};
 use super::{array, close, truth};
 
 /// Returns the rows of a value.
@@ -91,26 +91,12 @@ fn circuits_of_edited_runs_match_the_reference() {
 /// that are cut.
 #[test]
 fn circuits_of_the_families_under_edits() {
-    let names = ["families/qwen3", "families/gpt_neox", "families/gpt_neox-seq", "families/gemma2", "families/olmo2"];
-    for golden in Golden::families().into_iter().filter(|golden| names.contains(&golden.name)) {
+    for golden in Golden::families().into_iter().filter(|golden| FAMILIES.contains(&golden.name)) {
         let j = golden.observable();
         for on in subjects() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
             let (name, all) = (format!("{} {}", golden.name, on.name()), Edge::all(model.architecture()));
-            let (sizes, last) = (*model.sizes(), golden.tokens.len() - 1);
-            let mut edits = vec![
-                Edit::scale(Site::ResidPre(1), last, 0.7),
-                Edit::project_out(Site::ResidPre(1), last - 1, vector(sizes.d, 1)),
-                Edit::scale(Site::AttnOut(0), last, 0.5),
-                Edit::scale(Site::Z(0, 1), last, 0.8),
-                Edit::scale(Site::K(1, 0), 1, 0.6),
-                Edit::scale(Site::MlpPost(1), last, 1.2),
-                Edit::add(Site::MlpOut(0), last, vector(sizes.d, 2)),
-                Edit::scale(Site::AttnScores(1, 0, 1), last, 0.5),
-            ];
-            if model.has_site(Site::ResidMid(0)) {
-                edits.push(Edit::scale(Site::ResidMid(0), last, 0.9));
-            }
+            let edits = edits_of_blocks(&model, golden.tokens.len() - 1);
             let [clean, corrupted] = edited(&model, [&golden.tokens, &golden.corrupted], &edits);
             let outputs = outputs_of(&[&corrupted]).expect("computes").remove(0);
             let n = all.len();

@@ -235,31 +235,41 @@ fn edges_into_a_place_of_an_edited_run() {
     }
 }
 
+/// Returns an edit of each kind that families with different blocks have, at the last token of a prompt.
+pub(super) fn edits_of_blocks(model: &Model, last: usize) -> Vec<Edit> {
+    let d = model.sizes().d;
+    let mut edits = vec![
+        Edit::scale(Site::ResidPre(1), last, 0.7),
+        Edit::project_out(Site::ResidPre(1), last - 1, vector(d, 1)),
+        Edit::scale(Site::AttnOut(0), last, 0.5),
+        Edit::scale(Site::Z(0, 1), last, 0.8),
+        Edit::scale(Site::K(1, 0), 1, 0.6),
+        Edit::scale(Site::MlpPost(1), last, 1.2),
+        Edit::add(Site::MlpOut(0), last, vector(d, 2)),
+        Edit::scale(Site::AttnScores(1, 0, 1), last, 0.5),
+    ];
+    if model.has_site(Site::ResidMid(0)) {
+        edits.push(Edit::scale(Site::ResidMid(0), last, 0.9));
+    }
+    edits
+}
+
+/// The families of these tests: their blocks differ.
+pub(super) const FAMILIES: [&str; 5] =
+    ["families/qwen3", "families/gpt_neox", "families/gpt_neox-seq", "families/gemma2", "families/olmo2"];
+
 /// Families whose blocks differ: all edges of a node together are the patch of the node, under edits of every kind.
 #[test]
 fn all_edges_of_a_node_are_its_patch_under_edits() {
-    let names = ["families/qwen3", "families/gpt_neox", "families/gpt_neox-seq", "families/gemma2", "families/olmo2"];
-    for golden in Golden::families().into_iter().filter(|golden| names.contains(&golden.name)) {
+    for golden in Golden::families().into_iter().filter(|golden| FAMILIES.contains(&golden.name)) {
         let j = golden.observable();
         for on in subjects() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
             let name = format!("{} {}", golden.name, on.name());
             let (sizes, last) = (*model.sizes(), golden.tokens.len() - 1);
-            let mut edits = vec![
-                Edit::scale(Site::ResidPre(1), last, 0.7),
-                Edit::project_out(Site::ResidPre(1), last - 1, vector(sizes.d, 1)),
-                Edit::scale(Site::AttnOut(0), last, 0.5),
-                Edit::scale(Site::Z(0, 1), last, 0.8),
-                Edit::scale(Site::K(1, 0), 1, 0.6),
-                Edit::scale(Site::MlpPost(1), last, 1.2),
-                Edit::add(Site::MlpOut(0), last, vector(sizes.d, 2)),
-                Edit::scale(Site::AttnScores(1, 0, 1), last, 0.5),
-            ];
+            let mut edits = edits_of_blocks(&model, last);
             if model.has_site(Site::RotQ(1, 0)) {
                 edits.push(Edit::scale(Site::RotQ(1, 0), last, 0.9));
-            }
-            if model.has_site(Site::ResidMid(0)) {
-                edits.push(Edit::scale(Site::ResidMid(0), last, 0.9));
             }
             let [clean, corrupted] = edited(&model, [&golden.tokens, &golden.corrupted], &edits);
             let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };

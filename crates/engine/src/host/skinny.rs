@@ -39,11 +39,7 @@ const SIDE: usize = 4;
 /// Computes `y = x w`, or `y += x w`: see [`super::matmul`].
 pub(super) fn product(arch: Arch, [m, k, n]: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y: &mut [f32]) {
     let share = n.div_ceil(rayon::current_num_threads()).next_multiple_of(64).min(MOST_COLUMNS);
-    // Each part has its columns of all rows.
-    let mut parts: Vec<Vec<&mut [f32]>> = (0..n.div_ceil(share)).map(|_| Vec::with_capacity(m)).collect();
-    for row in y.chunks_mut(n).take(m) {
-        parts.iter_mut().zip(row.chunks_mut(share)).for_each(|(part, columns)| part.push(columns));
-    }
+    let parts = shares(&mut y[..m * n], n, share);
     parts.into_par_iter().enumerate().for_each(|(part, mut y)| {
         let (first, columns) = (part * share, share.min(n - part * share));
         match w.transposed {
@@ -57,6 +53,15 @@ pub(super) fn product(arch: Arch, [m, k, n]: [usize; 3], x: &[f32], w: Weights<'
             }
         }
     });
+}
+
+/// Divides rows of `n` columns into shares of columns. Each share has its columns of all rows.
+pub(super) fn shares(y: &mut [f32], n: usize, share: usize) -> Vec<Vec<&mut [f32]>> {
+    let mut parts: Vec<Vec<&mut [f32]>> = (0..n.div_ceil(share)).map(|_| Vec::with_capacity(y.len() / n)).collect();
+    for row in y.chunks_mut(n) {
+        parts.iter_mut().zip(row.chunks_mut(share)).for_each(|(part, columns)| part.push(columns));
+    }
+    parts
 }
 
 /// Writes sums `[m, columns]` to the rows of y, or adds them.

@@ -26,6 +26,7 @@ use rayon::prelude::*;
 use super::fetch::fetch;
 use super::lines::Line;
 use super::rows::Row;
+use super::skinny::shares;
 use super::weights::{DEPTH, Elements};
 
 /// Floats of a cache line.
@@ -69,12 +70,8 @@ pub(super) fn product<S: Simd>(
     let rows = m.div_ceil(threads.div_ceil(n.div_ceil(share)));
     let mut parts: Vec<Part<'_, '_>> = Vec::new();
     for (x, y) in x[..m * k].chunks(rows * k).zip(y[..m * n].chunks_mut(rows * n)) {
-        let from = parts.len();
-        let part = |first: usize| Part { k, n, first, x, w, accumulate, y: Vec::with_capacity(rows) };
-        parts.extend((0..n).step_by(share).map(part));
-        for row in y.chunks_mut(n) {
-            parts[from..].iter_mut().zip(row.chunks_mut(share)).for_each(|(part, columns)| part.y.push(columns));
-        }
+        let columns = shares(y, n, share).into_iter().enumerate();
+        parts.extend(columns.map(|(part, y)| Part { k, n, first: part * share, x, w, accumulate, y }));
     }
     parts.into_par_iter().for_each(|part| simd.vectorize(part));
 }

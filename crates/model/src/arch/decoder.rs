@@ -39,6 +39,20 @@ pub(super) struct Unstated {
     pub(super) n_ctx: usize,
 }
 
+impl Unstated {
+    /// The sizes of Llama 2 7B, from which several libraries took their defaults.
+    pub(super) const LLAMA: Self = Self {
+        vocab: 32_000,
+        d: 4096,
+        inner: 11_008,
+        layers: 32,
+        heads: 32,
+        kv_heads: None,
+        d_head: None,
+        n_ctx: 2048,
+    };
+}
+
 /// The norms of a block by the names of their modules.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Norms {

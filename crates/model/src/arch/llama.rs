@@ -4,19 +4,9 @@ use super::decoder::{BEFORE, Biases, Decoder, Norms, QkNorm, Unstated, slide, sl
 use super::{Activation, Architecture, Family, Fields, NormKind};
 use crate::error::Result;
 
-const UNSTATED: Unstated = Unstated {
-    vocab: 32_000,
-    d: 4096,
-    inner: 11_008,
-    layers: 32,
-    heads: 32,
-    kv_heads: None,
-    d_head: None,
-    n_ctx: 2048,
-};
-const UNSTATED_MISTRAL: Unstated = Unstated { inner: 14_336, kv_heads: Some(8), n_ctx: 131_072, ..UNSTATED };
+const UNSTATED_MISTRAL: Unstated = Unstated { inner: 14_336, kv_heads: Some(8), n_ctx: 131_072, ..Unstated::LLAMA };
 const UNSTATED_QWEN: Unstated =
-    Unstated { vocab: 151_936, inner: 22_016, kv_heads: Some(32), n_ctx: 32_768, ..UNSTATED };
+    Unstated { vocab: 151_936, inner: 22_016, kv_heads: Some(32), n_ctx: 32_768, ..Unstated::LLAMA };
 
 pub(super) const LLAMA: Family = Family {
     model_types: &["llama"],
@@ -24,7 +14,7 @@ pub(super) const LLAMA: Family = Family {
     read: |fields| {
         let bias = fields.flag("attention_bias", false)?;
         let biases = Biases { qkv: bias, out: bias, mlp: fields.flag("mlp_bias", false)? };
-        path("llama", biases, UNSTATED, fields)?.read(fields)
+        path("llama", biases, Unstated::LLAMA, fields)?.read(fields)
     },
 };
 

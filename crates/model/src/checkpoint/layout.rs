@@ -17,13 +17,12 @@ pub(super) struct Stored {
 }
 
 /// Returns all tensors except the ignored ones, by canonical name.
-pub(super) fn collect(files: &[WeightFile], layout: &Layout) -> Result<BTreeMap<String, Stored>> {
-    let names = Names::of(files, layout);
+pub(super) fn collect(files: &[WeightFile], names: &Names<'_>) -> Result<BTreeMap<String, Stored>> {
     let mut found = BTreeMap::<String, Stored>::new();
     for (index, file) in files.iter().enumerate() {
         for (full, dtype, shape, bytes) in file.tensors() {
             let name = names.canonical(&full).into_owned();
-            if (layout.ignored.0)(&name) {
+            if (names.layout.ignored.0)(&name) {
                 continue;
             }
             let readable = readable(dtype).unwrap_or(Dtype::F32);
@@ -39,21 +38,20 @@ pub(super) fn collect(files: &[WeightFile], layout: &Layout) -> Result<BTreeMap<
 
 /// Returns the canonical names of tensors that share the bytes of another tensor, each with the canonical name of that
 /// tensor.
-pub(super) fn shared(files: &[WeightFile], layout: &Layout) -> BTreeMap<String, String> {
-    let names = Names::of(files, layout);
+pub(super) fn shared(files: &[WeightFile], names: &Names<'_>) -> BTreeMap<String, String> {
     let all = files.iter().flat_map(WeightFile::shared);
     all.map(|(name, stored)| (names.canonical(name).into_owned(), names.canonical(stored).into_owned())).collect()
 }
 
 /// How the names of the files become those of the layout.
-struct Names<'l> {
+pub(super) struct Names<'l> {
     layout: &'l Layout,
     /// Whether the files leave out [`Layout::base`].
     bare: bool,
 }
 
 impl<'l> Names<'l> {
-    fn of(files: &[WeightFile], layout: &'l Layout) -> Self {
+    pub(super) fn of(files: &[WeightFile], layout: &'l Layout) -> Self {
         let known = Self { layout, bare: false };
         let mut names = files.iter().flat_map(WeightFile::tensors).map(|(name, ..)| name);
         Self { layout, bare: !names.any(|name| known.canonical(&name).starts_with(layout.base)) }
