@@ -18,7 +18,5 @@ fn write() -> Result {
 /// Writes the header in another process: this program, built again with the generator.
 #[cfg(not(feature = "parser"))]
 fn write() -> Result {
-    use crate::process::{cargo, run};
-
-    run(&mut cargo(&["run", "--quiet", "--package", "xtask", "--features", "parser", "--", "header"]))
+    crate::process::again("parser", VERB.name, &[])
 }

@@ -25,6 +25,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub(crate) use module::Profile;
 pub(crate) use server::Server;
 #[cfg(feature = "browser")]
 pub(crate) use test::test;
@@ -34,40 +35,22 @@ use crate::process::{Result, is_installed, root, run};
 /// The embedded models, which the page loads by name.
 const MODELS: [&str; 3] = ["atlas-nano", "atlas-micro", "atlas-small"];
 
-/// The module for browsers, before wasm-bindgen.
-const MODULE: &str = "target/web-build/wasm32-unknown-unknown/web/resolvent_web.wasm";
-
 /// Installs what building and testing the page needs, if it is missing.
 #[cfg(feature = "browser")]
 fn available() -> Result {
-    module::build()?;
-    bindgen::installed()?;
+    module::command(Profile::Quick)?;
     browser::installed().map(drop)
 }
 
 /// Builds the page into `target/web`, and returns that folder.
-pub(crate) fn build() -> Result<PathBuf> {
-    let mut module = module::build()?;
-    let bindgen = bindgen::installed()?;
-    run(&mut module)?;
+pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
+    let module = module::build(profile)?;
     let page = root().join("crates/web/page");
     let folder = root().join("target/web");
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     }
-    let mut glue = Command::new(bindgen);
-    glue.args([
-        "--target",
-        "web",
-        "--no-typescript",
-        "--remove-name-section",
-        "--remove-producers-section",
-        "--out-name",
-        "engine",
-        "--out-dir",
-    ])
-    .arg(&folder);
-    run(glue.arg(root().join(MODULE)))?;
+    bindgen::write(&module, &folder)?;
     pack(&folder)?;
     for (name, _) in sizes(&page)? {
         let to = folder.join(&name);
