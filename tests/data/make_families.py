@@ -114,14 +114,16 @@ def load(folder, **changes):
     )
     assert not any(info[key] for key in ("missing_keys", "mismatched_keys", "unexpected_keys")), info
     for name, x in [*model.named_parameters(), *model.named_buffers()]:
-        assert x.dtype == torch.float64, name
+        assert x.dtype == torch.float64 or not x.is_floating_point(), name
     return model.eval()
 
 
 def cuts(model):
     """Returns the modules that read the residual stream: the blocks and the final norm."""
     base = model.base_model
-    return [*base.layers, base.final_layer_norm if hasattr(base, "final_layer_norm") else base.norm]
+    blocks = base.layers if hasattr(base, "layers") else base.h
+    norms = (getattr(base, name, None) for name in ("final_layer_norm", "final_layernorm", "ln_f", "norm"))
+    return [*blocks, next(norm for norm in norms if norm is not None)]
 
 
 def apart(a, b):

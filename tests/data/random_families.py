@@ -33,10 +33,14 @@ from make_families import InDouble, cuts, draw_weights, load
 ARCHITECTURES = {
     "llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM", "gemma2": "Gemma2ForCausalLM", "gemma3_text": "Gemma3ForCausalLM",
-    "olmo2": "Olmo2ForCausalLM", "gpt_neox": "GPTNeoXForCausalLM",
+    "olmo2": "Olmo2ForCausalLM", "gpt_neox": "GPTNeoXForCausalLM", "gemma": "GemmaForCausalLM",
+    "olmo": "OlmoForCausalLM", "olmo3": "Olmo3ForCausalLM", "ministral": "MinistralForCausalLM",
+    "smollm3": "SmolLM3ForCausalLM", "granite": "GraniteForCausalLM", "phi3": "Phi3ForCausalLM",
+    "stablelm": "StableLmForCausalLM", "starcoder2": "Starcoder2ForCausalLM", "gpt_neo": "GPTNeoForCausalLM",
+    "cohere": "CohereForCausalLM", "cohere2": "Cohere2ForCausalLM",
 }
 # Families whose head width need not be d / heads.
-OWN_HEAD_WIDTH = ("llama", "mistral", "qwen3", "gemma2", "gemma3_text")
+OWN_HEAD_WIDTH = ("llama", "mistral", "qwen3", "gemma", "gemma2", "gemma3_text", "ministral", "granite")
 VALUES, DERIVATIVES = 2e-5, 5e-5
 
 
@@ -95,22 +99,67 @@ def configuration(draw, family):
         if width % 4 == 0:
             config["rope_parameters"]["partial_rotary_factor"] = draw.choice([0.5, 1.0])
         return config
-    config |= {"num_key_value_heads": groups, **sometimes(draw, rms_norm_eps=[1e-6, 1e-5, 1e-3])}
-    activations = ["silu", "gelu", "gelu_new", "gelu_pytorch_tanh"]
-    config |= sometimes(draw, **{"hidden_activation" if family.startswith("gemma") else "hidden_act": activations})
+    if family == "gpt_neo":
+        del config["num_attention_heads"], config["num_hidden_layers"]
+        config |= {"num_heads": heads, "num_layers": layers, **sometimes(
+            draw, layer_norm_epsilon=[1e-5, 1e-3], activation_function=["gelu", "gelu_new"], window_size=[1, 3, 200],
+            intermediate_size=[None, 21])}
+        config["attention_types"] = [[[draw.choice(["global", "local"])], 1] for _ in range(layers)]
+        return config
+    epsilon = {"starcoder2": "norm_epsilon"}.get(
+        family, "layer_norm_eps" if family in ("cohere", "cohere2", "stablelm") else "rms_norm_eps")
+    config |= {"num_key_value_heads": groups, **sometimes(draw, **{epsilon: [1e-6, 1e-5, 1e-3]})}
+    activations = ["silu", "gelu", "gelu_new", "gelu_pytorch_tanh"][family == "starcoder2":]
+    acts = "hidden_activation" if family in ("gemma2", "gemma3_text") else "hidden_act"
+    config |= sometimes(draw, **{acts: activations})
     if own:
         config["head_dim"] = width
-    if family in ("llama", "qwen3", "gemma2", "gemma3_text", "olmo2"):
+    if family in ("llama", "qwen3", "gemma", "gemma2", "gemma3_text", "olmo", "olmo2", "olmo3", "smollm3", "granite",
+                  "cohere", "cohere2"):
         config |= sometimes(draw, attention_bias=[True, False])
-    if family == "llama":
+    if family in ("llama", "smollm3", "granite"):
         config |= sometimes(draw, mlp_bias=[True, False])
     window, kinds = [1, 2, 5, 9, 200], ["full_attention", "sliding_attention"]
-    if family == "mistral":
+    if family in ("mistral", "ministral", "starcoder2", "phi3"):
         config |= sometimes(draw, sliding_window=[None, *window])
+    if family == "ministral" and config.get("sliding_window") and draw.random() < 0.5:
+        config["layer_types"] = [draw.choice(kinds) for _ in range(layers)]
+    if family.startswith("cohere"):
+        config |= sometimes(draw, logit_scale=[0.2, 1.0])
+    if family == "cohere2":
+        config |= sometimes(draw, sliding_window=window)
+        config |= sometimes(draw, layer_types=[[draw.choice(kinds) for _ in range(layers)]])
+    if family == "starcoder2":
+        config |= sometimes(draw, use_bias=[True, False])
+    if family == "granite":
+        config |= sometimes(draw, embedding_multiplier=[0.5, 3.0], attention_multiplier=[0.1, 0.6],
+                            residual_multiplier=[0.3, 1.2], logits_scaling=[0.4, 5.0])
+    if family == "smollm3":
+        config |= sometimes(draw, no_rope_layers=[[draw.choice([0, 1]) for _ in range(layers)]],
+                            no_rope_layer_interval=[1, 2, 3])
+        if draw.random() < 0.5:
+            config |= {"use_sliding_window": True, "sliding_window": draw.choice(window)}
+    if family in ("stablelm", "phi3"):
+        if family == "stablelm":
+            config |= sometimes(draw, use_qkv_bias=[True, False], use_parallel_residual=[True, False])
+        rope = rope if family == "stablelm" else {"rope_type": "default"}
+        share = draw.choice([0.5, 1.0]) if width % 4 == 0 else 1.0
+        config["rope_parameters"] = {**rope, "rope_theta": theta, "partial_rotary_factor": share}
+        return config
+    if family == "olmo3":
+        config |= sometimes(draw, sliding_window=window)
+        if draw.random() < 0.4:
+            config["layer_types"] = [draw.choice(kinds) for _ in range(layers)]
+        if draw.random() < 0.5:
+            config["rope_parameters"] = {"full_attention": {**rope, "rope_theta": theta},
+                                         "sliding_attention": {"rope_type": "default", "rope_theta": 300.0}}
+        else:
+            config |= {"rope_theta": 500000.0} | ({"rope_scaling": rope} if rope["rope_type"] != "default" else {})
+        return config
     if family in ("qwen2", "qwen3") and draw.random() < 0.6:
         config |= {"use_sliding_window": True, "sliding_window": draw.choice(window)}
         config |= sometimes(draw, max_window_layers=[0, 1, 2, 28])
-    if family.startswith("gemma"):
+    if family in ("gemma2", "gemma3_text"):
         config |= sometimes(draw, sliding_window=window, query_pre_attn_scalar=[width, 5, 256],
                             final_logit_softcapping=[None, 2.0, 30.0], attn_logit_softcapping=[None, 1.5, 50.0])
         if draw.random() < 0.4:

@@ -41,6 +41,19 @@ impl Golden {
             "families/gemma3",
             "families/gemma3-wide",
             "families/olmo2",
+            "families/gemma",
+            "families/olmo3",
+            "families/olmo",
+            "families/starcoder2",
+            "families/ministral",
+            "families/smollm3",
+            "families/granite",
+            "families/phi3",
+            "families/stablelm",
+            "families/stablelm-seq",
+            "families/gpt_neo",
+            "families/cohere",
+            "families/cohere2",
         ]
         .map(Self::load)
         .into()

@@ -34,7 +34,7 @@
 //! its scale.
 
 use rayon::prelude::*;
-use resolvent_model::{Chunk, Linearization, Seed, Site, Sizes, Source};
+use resolvent_model::{Architecture, Chunk, Linearization, Seed, Site, Sizes, Source};
 
 use crate::error::Result;
 use crate::noise;
@@ -73,8 +73,8 @@ pub(crate) fn amplification(linear: &Linearization<'_>, sources: &[Source], seed
     let stream: Vec<Site> = run.levels().into_iter().chain(middle).collect();
     let streams = stream.len();
     // What attention reads: queries and keys after the rotation, if there is one. Query heads may share keys.
-    let (q, k): (HeadSite, HeadSite) = if model.rotates() { (Site::RotQ, Site::RotK) } else { (Site::Q, Site::K) };
     let of_block = |l| {
+        let (q, k) = read_by(model, l);
         let queries = (0..sizes.heads).flat_map(move |h| [q(l, h), Site::Z(l, h)]);
         queries.chain((0..sizes.kv_heads).flat_map(move |h| [k(l, h), Site::V(l, h)]))
     };
@@ -118,7 +118,12 @@ pub(crate) fn amplification(linear: &Linearization<'_>, sources: &[Source], seed
 }
 
 /// A site of a head, given block and head.
-type HeadSite = fn(usize, usize) -> Site;
+pub(crate) type HeadSite = fn(usize, usize) -> Site;
+
+/// Returns the queries and keys of a head that attention of block l reads.
+pub(crate) fn read_by(model: &Architecture, l: usize) -> (HeadSite, HeadSite) {
+    if model.attention_rotates(l) { (Site::RotQ, Site::RotK) } else { (Site::Q, Site::K) }
+}
 
 /// The values and derivatives of one head, `[T, d_head]` each.
 struct Head<'a> {

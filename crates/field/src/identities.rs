@@ -101,6 +101,7 @@ impl Identity {
     pub fn fails_because(self, run: &Run, observable: &Observable) -> Option<&'static str> {
         let model = run.model().architecture();
         let last = model.sizes().layers;
+        let rotates = (0..last).all(|l| model.attention_rotates(l));
         let projects = |only: Option<usize>| {
             let at = |level: usize| only.is_none_or(|only| only == level);
             observable.terms().iter().any(|term| matches!(term.quantity, Quantity::Project { level, .. } if at(level)))
@@ -119,7 +120,7 @@ impl Identity {
                 Some("the run has edits of attention scores")
             }
             Self::Keys if model.score_cap().is_some() => Some("a soft-cap of the scores follows their shift"),
-            Self::Keys | Self::Gauge if model.norms_queries() && !model.rotates() => {
+            Self::Keys | Self::Gauge if model.norms_queries() && !rotates => {
                 Some("queries and keys after their norm have no site without a rotary embedding")
             }
             Self::FinalScale if projects(Some(last)) => {
@@ -137,7 +138,7 @@ impl Identity {
             {
                 Some("the run has edits of the outputs behind norms")
             }
-            Self::QkScale if !model.rotates() => {
+            Self::QkScale if !rotates => {
                 Some("queries and keys after their norm have no site without a rotary embedding")
             }
             _ => None,

@@ -200,7 +200,7 @@ impl Run {
 fn centred(row: &[f32], model: &Architecture) -> (Vec<f64>, f64) {
     let n = row.len() as f64;
     let mean = match model.norm {
-        NormKind::Layer => row.iter().map(|x| f64::from(*x)).sum::<f64>() / n,
+        NormKind::Layer(_) => row.iter().map(|x| f64::from(*x)).sum::<f64>() / n,
         NormKind::Rms { .. } => 0.0,
     };
     let row: Vec<f64> = row.iter().map(|x| f64::from(*x) - mean).collect();

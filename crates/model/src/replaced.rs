@@ -90,7 +90,7 @@ pub(crate) struct Replaced<'a> {
 impl<'a> Replaced<'a> {
     pub(crate) fn new(replacement: Replacement, source: &'a dyn WeightSource, architecture: &Architecture) -> Self {
         let gain = match architecture.norm {
-            NormKind::Layer => 1.0,
+            NormKind::Layer(_) => 1.0,
             NormKind::Rms { offset } => 1.0 - f32::from(offset),
         };
         let shapes = architecture.tensors().into_iter().collect();

@@ -137,7 +137,7 @@ impl Site {
     pub(crate) fn missing(self) -> &'static str {
         match self {
             Self::ResidMid(_) => "attention and MLP of a block both read its input, so nothing lies between them",
-            Self::RotQ(..) | Self::RotK(..) => "it has no rotary embedding",
+            Self::RotQ(..) | Self::RotK(..) => "its attention there has no rotary embedding",
             Self::MlpPreLinear(_) => "its MLPs have no gate",
             Self::PosEmbed => "it learns no positions",
             _ => "its blocks have no such value",

@@ -15,7 +15,7 @@ use resolvent_ops::{Op, Weight};
 
 use crate::arch::{Architecture, NormAt, NormKind, Rotary, Sizes};
 use crate::error::{Error, Result};
-use crate::source::WeightSource;
+use crate::source::{Scaled, WeightSource};
 use crate::upload::Upload;
 
 /// Gain and bias of norms, by the name of their modules.
@@ -57,7 +57,8 @@ pub(crate) struct Weights {
 impl Weights {
     /// Uploads all weights of a model.
     pub(crate) fn upload(device: &Device, model: &Architecture, source: &dyn WeightSource) -> Result<Self> {
-        let mut up = Upload::new(device, source);
+        let source = Scaled::new(source, &model.layout);
+        let mut up = Upload::new(device, &source);
         let (Sizes { d, vocab, n_ctx, .. }, layout) = (model.sizes, &model.layout);
         let wte = up.vocabulary(&layout.embedding, vocab, d)?;
         let wpe = match &layout.positions {
@@ -131,9 +132,14 @@ fn block(up: &mut Upload<'_>, (model, tables): (&Architecture, &[RopeTable]), l:
 fn norm(up: &mut Upload<'_>, model: &Architecture, at: &NormAt) -> Result<Norm> {
     let [gain, bias] = ["weight", "bias"].map(|part| format!("{}.{part}", at.name));
     Ok(match model.norm {
-        NormKind::Layer => {
-            let [gain, bias] = [up.vector(&gain, "d", at.width)?, up.vector(&bias, "d", at.width)?];
-            up.norms.insert(at.name.clone(), [Some(gain.clone()), Some(bias.clone())]);
+        NormKind::Layer(stored) => {
+            let gain = match stored.has_gain() {
+                true => up.vector(&gain, "d", at.width)?,
+                false => up.device().upload("gain", &[("d", at.width)], &vec![1.0f32; at.width])?,
+            };
+            let own = stored.has_bias().then(|| up.vector(&bias, "d", at.width)).transpose()?;
+            let bias = own.clone().map_or_else(|| up.zeros("d", at.width), Ok)?;
+            up.norms.insert(at.name.clone(), [Some(gain.clone()), own]);
             Arc::new(LayerNorm { gain, bias, eps: model.eps as f32, frozen: false })
         }
         NormKind::Rms { offset } => {

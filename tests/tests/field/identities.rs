@@ -31,13 +31,14 @@ fn identities_hold_for_every_family() {
     let normed = &["keys", "gauge", "final_scale", "qk_scale", "branch_scale"][..];
     for golden in Golden::all().into_iter().chain(Golden::families()) {
         let want = match golden.name.trim_start_matches("families/") {
-            name if name.starts_with("tiny") || name.starts_with("gpt_neox") => layer,
+            name if name.starts_with("tiny") || name.starts_with("gpt_neo") => layer,
+            "cohere" | "cohere2" | "starcoder2" | "stablelm" | "stablelm-seq" | "olmo" => layer,
             // Norms before and behind the branches; before them only; behind them only.
             name if name.starts_with("gemma3") => {
                 &["keys", "gauge", "final_scale", "qk_scale", "branch_scale", "output_scale"]
             }
             "qwen3" => normed,
-            "olmo2" => &["keys", "gauge", "final_scale", "qk_scale", "output_scale"],
+            "olmo2" | "olmo3" => &["keys", "gauge", "final_scale", "qk_scale", "output_scale"],
             "gemma2" => &["gauge", "final_scale", "branch_scale", "output_scale"],
             _ => rms,
         };

@@ -187,11 +187,12 @@ fn second_derivatives_of_families() {
 #[test]
 fn relp_adds_up_to_the_observable_in_models_without_biases() {
     let mut worst = Worst::new("families.relp, sum of contributions");
-    let biased =
-        ["families/llama-plain", "families/qwen2", "families/gpt_neox", "families/gpt_neox-seq", "families/gemma2"];
-    for golden in Golden::families().into_iter().filter(|golden| !biased.contains(&golden.name)) {
+    for golden in Golden::families().into_iter().filter(|golden| golden.name != "families/gemma2") {
         for on in subjects() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
+            if model.architecture().tensors().iter().any(|(name, _)| name.ends_with(".bias")) {
+                continue;
+            }
             let (run, j) = (model.run(&golden.tokens, &[]).expect("runs"), golden.observable());
             let level = golden.tokens.len() * model.sizes().d;
             let chi = run.linearize(Mode::RelP).gradient(&j).expect("fits");

@@ -63,7 +63,8 @@ fn outputs_of_heads_are_those_of_each_alone() {
     let mut worst = Worst::new("readouts.result");
     // Without a norm after the projection, attention adds up what its heads write.
     let plain = |both: &Both| {
-        !["families/gemma2", "families/gemma3", "families/gemma3-wide", "families/olmo2"].contains(&both.name())
+        !["families/gemma2", "families/gemma3", "families/gemma3-wide", "families/olmo2", "families/olmo3"]
+            .contains(&both.name())
     };
     for (both, tokens) in Both::all().into_iter().filter(|(both, _)| plain(both)) {
         let last = subjects().len();

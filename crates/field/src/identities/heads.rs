@@ -9,10 +9,8 @@ use resolvent_model::{Mode, Observable, Run, Site};
 use super::read;
 use super::stream::sizes_of;
 use crate::certificate::{dot, norm, worse};
+use crate::conditioning::{HeadSite, read_by};
 use crate::error::Result;
-
-/// A site of a head, given block and head.
-type HeadSite = fn(usize, usize) -> Site;
 
 /// What attention reads, and the derivatives by it.
 pub(super) struct Heads {
@@ -34,8 +32,8 @@ impl Heads {
         let (sizes, model, tokens) = (*run.model().sizes(), run.model().architecture(), run.tokens().len());
         let (share, width) = (sizes.heads / sizes.kv_heads, sizes.d_head);
         let mut heads = Vec::with_capacity(sizes.layers * sizes.kv_heads);
-        let (q, k): (HeadSite, HeadSite) = if model.rotates() { (Site::RotQ, Site::RotK) } else { (Site::Q, Site::K) };
         let of_block = |l: usize| {
+            let (q, k) = read_by(model, l);
             let queries = (0..sizes.heads).flat_map(move |h| [q(l, h), Site::Z(l, h)]);
             queries.chain((0..sizes.kv_heads).flat_map(move |h| [k(l, h), Site::V(l, h)]))
         };

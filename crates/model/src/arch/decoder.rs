@@ -1,10 +1,8 @@
-//! What the families from Llama on share: the names of fields and tensors, and their defaults.
+//! What the families from Llama on share: the names of fields, and their defaults.
 
+use super::modules::{BEFORE, Biases, Modules, Norms};
 use super::rotary::Pairs;
-use super::{
-    Activation, Architecture, AttentionPlan, BlockLayout, Fields, Ignored, Layout, NormAt, NormKind, Part, Rotary,
-    Sizes,
-};
+use super::{Activation, Architecture, AttentionPlan, Fields, NormKind, Rotary, Sizes};
 use crate::error::Result;
 
 /// What a family says about its blocks, beside the shared fields.
@@ -13,14 +11,28 @@ pub(super) struct Decoder {
     pub(super) norm: NormKind,
     pub(super) norms: Norms,
     pub(super) biases: Biases,
-    pub(super) activation: Activation,
+    /// The field that names the activation, and the activation of files without it.
+    pub(super) activation: (&'static str, Activation),
+    /// Whether attention and MLP of a block both read its input.
+    pub(super) parallel: bool,
+    pub(super) modules: Modules,
     pub(super) unstated: Unstated,
-    /// Base of the rotary embedding's wavelengths, if the file has none. `None`: the family reads its embeddings.
-    pub(super) rope_theta: Option<f64>,
-    /// Epsilon of the norms, if the file has none.
-    pub(super) eps: f64,
+    pub(super) rope: Rope,
+    /// The field with the epsilon of the norms, and the epsilon of files without it.
+    pub(super) eps: (&'static str, f64),
     /// Whether the embeddings are tied, if the file does not say so.
     pub(super) tied: bool,
+}
+
+/// Where the rotary embedding of all blocks comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Rope {
+    /// The family reads its embeddings itself, or has none.
+    Own,
+    /// Heads are rotated as a whole. The base of the wavelengths, if the file has none.
+    Whole(f64),
+    /// The first columns of a head are rotated. The base, and the share of these columns, if the file has none.
+    Share(f64, f64),
 }
 
 /// Sizes of files that do not state them: the defaults of the family's own library. The text model in a multimodal file
@@ -53,58 +65,50 @@ impl Unstated {
     };
 }
 
-/// The norms of a block by the names of their modules.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Norms {
-    pub(super) attn: Option<&'static str>,
-    pub(super) attn_post: Option<&'static str>,
-    pub(super) mlp: Option<&'static str>,
-    pub(super) mlp_post: Option<&'static str>,
-    pub(super) qk: Option<QkNorm>,
-}
-
-/// What a norm of queries and keys spans.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum QkNorm {
-    /// Each head alone, with one gain for all heads.
-    Head,
-    /// All heads together.
-    Whole,
-}
-
-/// Which projections have a bias.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Biases {
-    pub(super) qkv: bool,
-    pub(super) out: bool,
-    pub(super) mlp: bool,
-}
-
-/// Norms before attention and before the MLP.
-pub(super) const BEFORE: Norms = Norms {
-    attn: Some("input_layernorm"),
-    attn_post: None,
-    mlp: Some("post_attention_layernorm"),
-    mlp_post: None,
-    qk: None,
-};
-
 impl Decoder {
+    /// Returns what Llama says about its blocks, from which most families differ in a few fields.
+    pub(super) fn llama(family: &'static str) -> Self {
+        Self {
+            family,
+            norm: NormKind::Rms { offset: 0 },
+            norms: BEFORE,
+            biases: Biases::default(),
+            activation: ("hidden_act", Activation::Silu),
+            parallel: false,
+            modules: Modules::LLAMA,
+            unstated: Unstated::LLAMA,
+            rope: Rope::Whole(10_000.0),
+            eps: ("rms_norm_eps", 1e-6),
+            tied: false,
+        }
+    }
+
     /// Reads the shared fields. Every block attends to all tokens, with one rotary embedding.
     pub(super) fn read(self, fields: &Fields<'_>) -> Result<Architecture> {
         let sizes = sizes(fields, &self.unstated)?;
-        let plan = AttentionPlan { scale: (sizes.d_head as f64).powf(-0.5), window: None, rotary: Some(0) };
-        let eps = fields.positive("rms_norm_eps", fields.number("rms_norm_eps", self.eps)?)?;
+        self.of(sizes, fields)
+    }
+
+    /// Reads the shared fields except the sizes.
+    pub(super) fn of(self, sizes: Sizes, fields: &Fields<'_>) -> Result<Architecture> {
+        let plan = AttentionPlan { scale: (sizes.d_head as f64).powf(-0.5), window: None, rotary: None };
+        let eps = fields.positive(self.eps.0, fields.number(self.eps.0, self.eps.1)?)?;
         let tied = fields.flag("tie_word_embeddings", self.tied)?;
-        let rotary = match self.rope_theta {
-            None => Vec::new(),
-            Some(theta) => {
+        let read = |theta, share| {
+            let share = ("partial_rotary_factor", "partial_rotary_factor", share);
+            rotary(fields, &sizes, [("rope_theta", "rope_theta", theta), share])
+        };
+        let rotary = match self.rope {
+            Rope::Own => Vec::new(),
+            Rope::Whole(theta) => {
                 whole_heads(fields)?;
                 one_scaling(fields)?.iter().try_for_each(whole_heads)?;
-                let share = ("partial_rotary_factor", "partial_rotary_factor", 1.0);
-                vec![rotary(fields, &sizes, [("rope_theta", "rope_theta", theta), share])?]
+                vec![read(theta, 1.0)?]
             }
+            Rope::Share(theta, share) => vec![read(theta, share)?],
         };
+        let plan = AttentionPlan { rotary: (!rotary.is_empty()).then_some(0), ..plan };
+        let gated = self.modules.mlp.is_gated();
         Ok(Architecture {
             family: self.family,
             sizes,
@@ -113,12 +117,12 @@ impl Decoder {
             attention: vec![plan; sizes.layers],
             rotary,
             score_cap: None,
-            activation: self.activation,
-            gated: true,
-            parallel: false,
+            activation: fields.activation(self.activation.0, self.activation.1, gated)?,
+            gated,
+            parallel: self.parallel,
             embedding_scale: 1.0,
             logit_cap: None,
-            layout: layout(&sizes, self.norms, self.biases, tied),
+            layout: self.modules.layout(&sizes, self.norms, self.biases, tied),
         })
     }
 }
@@ -193,7 +197,7 @@ pub(super) fn one_scaling<'a>(fields: &Fields<'a>) -> Result<Option<Fields<'a>>>
 
 /// Returns a rotary embedding with a base, of a share of the columns of a head. `trained` is the length of the training
 /// prompts, if the file states it beside the scaling.
-pub(super) fn rotary_of(
+fn rotary_of(
     fields: &Fields<'_>,
     scaling: Option<&Fields<'_>>,
     sizes: &Sizes,
@@ -213,29 +217,90 @@ pub(super) fn rotary_of(
 }
 
 /// Checks that an object which describes a rotary embedding rotates whole heads, as in the families from Llama on.
-pub(super) fn whole_heads(fields: &Fields<'_>) -> Result<()> {
+fn whole_heads(fields: &Fields<'_>) -> Result<()> {
     match fields.number("partial_rotary_factor", 1.0)? {
         1.0 => Ok(()),
         share => Err(fields.error(format!("`partial_rotary_factor` is {share}; this family rotates whole heads"))),
     }
 }
 
-/// Gives the blocks of a model their windows; see [`windows`].
-pub(super) fn slide(model: &mut Architecture, fields: &Fields<'_>, slides: impl Fn(usize) -> bool) -> Result<()> {
-    let windows = windows(fields, model.sizes.layers, slides)?;
+/// Refuses a `yarn` without truncation: transformers ignores the key where kinds of layers have rotary embeddings.
+fn truncated(scaling: &Fields<'_>) -> Result<()> {
+    match scaling.flag("truncate", true)? {
+        true => Ok(()),
+        false => Err(scaling.error("`truncate` is false, which transformers ignores in this family; remove it")),
+    }
+}
+
+/// Reads two rotary embeddings, of which the second is that of sliding layers. `older` names the field with the base of
+/// each in older files, and the base if the file has none.
+pub(super) fn two_rotaries(model: &mut Architecture, fields: &Fields<'_>, older: [(&str, f64); 2]) -> Result<()> {
+    one_scaling(fields)?;
+    let both = fields.object("rope_parameters")?;
+    if both.is_some_and(|both| both.get("rope_type").is_some() && !KINDS.iter().any(|kind| both.has(kind))) {
+        return Err(fields.error("`rope_parameters` must have `full_attention` and `sliding_attention`"));
+    }
+    let read = |kind: &str, (older, theta): (&str, f64), scaling: Option<Fields<'_>>| {
+        let scaling = match &both {
+            Some(both) => both.object(kind)?,
+            None => scaling,
+        };
+        let theta = match scaling.map(|s| s.number_or_none("rope_theta")).transpose()?.flatten() {
+            Some(theta) => theta,
+            None => fields.number(older, theta)?,
+        };
+        scaling.iter().try_for_each(whole_heads)?;
+        scaling.iter().try_for_each(truncated)?;
+        rotary_of(fields, scaling.as_ref(), &model.sizes, [theta, 1.0], None)
+    };
+    let whole = read("full_attention", older[0], fields.object("rope_scaling")?)?;
+    let sliding = read("sliding_attention", older[1], None)?;
+    model.rotary = vec![whole, sliding];
+    model.attention.iter_mut().for_each(|plan| plan.rotary = Some(usize::from(plan.window.is_some())));
+    Ok(())
+}
+
+/// Gives the blocks of a model their windows: `window` where `layer_types` says so, or else where `slides` does.
+pub(super) fn slide(
+    model: &mut Architecture,
+    fields: &Fields<'_>,
+    window: Option<usize>,
+    slides: impl Fn(usize) -> bool,
+) -> Result<()> {
+    let windows = windows(fields, window, model.sizes.layers, slides)?;
     model.attention.iter_mut().zip(windows).for_each(|(plan, window)| plan.window = window);
     Ok(())
 }
 
-/// Returns `sliding_window`; 4096 if the file does not state it, as in all libraries of families with windows. A null
-/// means that there is none.
-pub(super) fn sliding_window(fields: &Fields<'_>) -> Result<Option<usize>> {
-    if fields.has("sliding_window") { fields.size_or_none("sliding_window") } else { Ok(Some(4096)) }
+/// Gives the blocks of a model their windows where `use_sliding_window` is set and the window is not null; `slides`
+/// then says which, unless `layer_types` does.
+pub(super) fn slide_if_used(
+    model: &mut Architecture,
+    fields: &Fields<'_>,
+    window: Option<usize>,
+    slides: impl Fn(usize) -> bool,
+) -> Result<()> {
+    if !fields.flag("use_sliding_window", false)? {
+        return match fields.texts("layer_types")?.is_some_and(|types| types.contains(&"sliding_attention")) {
+            false => Ok(()),
+            true => Err(fields.error("`layer_types` has sliding_attention, but `use_sliding_window` is not true")),
+        };
+    }
+    slide(model, fields, window, |l| window.is_some() && slides(l))
 }
 
-/// Returns the window of every block: `sliding_window` where `layer_types` says so, or else where `slides` does.
-fn windows(fields: &Fields<'_>, layers: usize, slides: impl Fn(usize) -> bool) -> Result<Vec<Option<usize>>> {
-    let window = sliding_window(fields)?;
+/// Returns `sliding_window`, or the default of the family's library if the file does not state it. A null means that
+/// there is none.
+pub(super) fn sliding_window(fields: &Fields<'_>, default: Option<usize>) -> Result<Option<usize>> {
+    if fields.has("sliding_window") { fields.size_or_none("sliding_window") } else { Ok(default) }
+}
+
+fn windows(
+    fields: &Fields<'_>,
+    window: Option<usize>,
+    layers: usize,
+    slides: impl Fn(usize) -> bool,
+) -> Result<Vec<Option<usize>>> {
     let window = |slides: bool| match (slides, window) {
         (false, _) => Ok(None),
         (true, Some(window)) if window > 0 => Ok(Some(window)),
@@ -255,54 +320,4 @@ fn windows(fields: &Fields<'_>, layers: usize, slides: impl Fn(usize) -> bool) -
         ))),
     };
     types.into_iter().map(of).collect()
-}
-
-fn layout(sizes: &Sizes, norms: Norms, biases: Biases, tied: bool) -> Layout {
-    let (d, inner) = (sizes.d, sizes.inner);
-    let block = |l: usize| {
-        let name = |part: &str| format!("model.layers.{l}.{part}");
-        let norm = |part: Option<&str>| part.map(|part| NormAt { name: name(part), width: d });
-        let linear = |part: &str, shape, bias| Part::linear(name(part), shape, bias);
-        let qk = |kind: QkNorm| {
-            ["q_norm", "k_norm"].map(|part| NormAt {
-                name: name(&format!("self_attn.{part}")),
-                width: match (kind, part) {
-                    (QkNorm::Head, _) => sizes.d_head,
-                    (QkNorm::Whole, "q_norm") => sizes.q_width(),
-                    (QkNorm::Whole, _) => sizes.kv_width(),
-                },
-            })
-        };
-        BlockLayout {
-            attn_norm: norm(norms.attn),
-            qkv: vec![
-                linear("self_attn.q_proj", [d, sizes.q_width()], biases.qkv),
-                linear("self_attn.k_proj", [d, sizes.kv_width()], biases.qkv),
-                linear("self_attn.v_proj", [d, sizes.kv_width()], biases.qkv),
-            ],
-            qk_norm: norms.qk.map(qk),
-            out: linear("self_attn.o_proj", [sizes.q_width(), d], biases.out),
-            attn_post_norm: norm(norms.attn_post),
-            mlp_norm: norm(norms.mlp),
-            up: vec![linear("mlp.gate_proj", [d, inner], biases.mlp), linear("mlp.up_proj", [d, inner], biases.mlp)],
-            down: linear("mlp.down_proj", [inner, d], biases.mlp),
-            mlp_post_norm: norm(norms.mlp_post),
-        }
-    };
-    Layout {
-        embedding: "model.embed_tokens.weight".to_owned(),
-        positions: None,
-        blocks: (0..sizes.layers).map(block).collect(),
-        final_norm: NormAt { name: "model.norm".to_owned(), width: d },
-        head: "lm_head.weight".to_owned(),
-        tied,
-        renamed: &[],
-        base: "model.",
-        ignored: Ignored(is_rotary_table),
-    }
-}
-
-/// Returns whether a tensor is a table of rotary frequencies, which older files contain.
-pub(super) fn is_rotary_table(name: &str) -> bool {
-    name.ends_with(".rotary_emb.inv_freq")
 }

@@ -35,8 +35,9 @@ impl<'a> Fields<'a> {
         (self.get("model_type").and_then(Value::as_str), classes)
     }
 
-    /// Returns the error of a file whose family is none of `known`.
-    pub(crate) fn unknown_family(&self, known: &[&str]) -> Error {
+    /// Returns the error of a file whose family is none of `known`. `missing` is the feature that it needs and that is
+    /// missing, as far as the file tells; `None` if nobody looked for it.
+    pub(crate) fn unknown_family(&self, known: &[&str], missing: Option<Option<String>>) -> Error {
         let found = match self.kind() {
             (Some(kind), _) => format!("model_type is `{}`", shown(kind)),
             (None, classes) => match classes.first() {
@@ -44,7 +45,15 @@ impl<'a> Fields<'a> {
                 Some(first) => format!("architectures is `{}`", shown(first)),
             },
         };
-        Error::Family { path: self.path.into(), found, known: known.join(", ") }
+        let needs = match missing {
+            None => String::new(),
+            Some(Some(feature)) => format!(", and it needs {feature}, which is missing here"),
+            Some(None) if self.kind() == (None, Vec::new()) => String::new(),
+            Some(None) => ", and no field names a missing feature: if it computes what one of the supported families \
+                           does, set model_type to that one"
+                .to_owned(),
+        };
+        Error::Family { path: self.path.into(), found: found + &needs, known: known.join(", ") }
     }
 
     /// Returns an error about the file.

@@ -1,8 +1,8 @@
-//! Gemma 2 and the text models of Gemma 3: norms before and after, gains of 1 + w, scaled embeddings, windows.
+//! Gemma, Gemma 2 and the text models of Gemma 3: gains of 1 + w and scaled embeddings; from Gemma 2 on, norms before
+//! and after, and windows.
 
-use super::decoder::{
-    Biases, Decoder, KINDS, Norms, QkNorm, Unstated, is_rotary_table, one_scaling, rotary_of, slide, whole_heads,
-};
+use super::decoder::{Decoder, Rope, Unstated, slide, sliding_window, two_rotaries};
+use super::modules::{BEFORE, Biases, Norms, QkNorm, is_rotary_table};
 use super::{Activation, Architecture, Family, Fields, Ignored, NormKind};
 use crate::error::Result;
 
@@ -26,14 +26,29 @@ const UNSTATED_2: Unstated = Unstated {
 };
 const UNSTATED_3: Unstated = Unstated { vocab: 262_208, n_ctx: 131_072, ..UNSTATED_2 };
 
+pub(super) const GEMMA: Family = Family {
+    model_types: &["gemma"],
+    classes: &["GemmaForCausalLM"],
+    read: |fields| {
+        let unstated = Unstated { d: 3072, inner: 24_576, layers: 28, heads: 16, kv_heads: Some(16), ..UNSTATED_2 };
+        let mut model = gemma("gemma", BEFORE, unstated, Rope::Whole(10_000.0), "hidden_act", fields)?;
+        // Published files say `gelu`, and mean its tanh form.
+        if model.activation == Activation::Gelu {
+            model.activation = Activation::GeluNew;
+        }
+        Ok(model)
+    },
+};
+
 pub(super) const GEMMA2: Family = Family {
     model_types: &["gemma2"],
     classes: &["Gemma2ForCausalLM"],
     read: |fields| {
-        let mut model = gemma("gemma2", AROUND, UNSTATED_2, Some(10_000.0), fields)?;
+        let mut model = gemma("gemma2", AROUND, UNSTATED_2, Rope::Whole(10_000.0), "hidden_activation", fields)?;
+        query_scale(&mut model, fields)?;
         model.score_cap = cap(fields, "attn_logit_softcapping", Some(50.0))?;
         model.logit_cap = cap(fields, "final_logit_softcapping", Some(30.0))?;
-        slide(&mut model, fields, |l| l.is_multiple_of(2))?;
+        slide(&mut model, fields, sliding_window(fields, Some(4096))?, |l| l.is_multiple_of(2))?;
         Ok(model)
     },
 };
@@ -43,12 +58,13 @@ pub(super) const GEMMA3: Family = Family {
     classes: &["Gemma3ForCausalLM"],
     read: |fields| {
         let norms = Norms { qk: Some(QkNorm::Head), ..AROUND };
-        let mut model = gemma("gemma3_text", norms, UNSTATED_3, None, fields)?;
+        let mut model = gemma("gemma3_text", norms, UNSTATED_3, Rope::Own, "hidden_activation", fields)?;
+        query_scale(&mut model, fields)?;
         // The family's library reads `attn_logit_softcapping` here, but does not apply it.
         model.logit_cap = cap(fields, "final_logit_softcapping", None)?;
         let period = fields.size_or_none("sliding_window_pattern")?.unwrap_or(6).max(1);
-        slide(&mut model, fields, |l| !(l + 1).is_multiple_of(period))?;
-        two_rotaries(&mut model, fields)?;
+        slide(&mut model, fields, sliding_window(fields, Some(4096))?, |l| !(l + 1).is_multiple_of(period))?;
+        two_rotaries(&mut model, fields, [("rope_theta", 1e6), ("rope_local_base_freq", 1e4)])?;
         Ok(model)
     },
 };
@@ -81,7 +97,8 @@ fn gemma(
     family: &'static str,
     norms: Norms,
     unstated: Unstated,
-    rope_theta: Option<f64>,
+    rope: Rope,
+    activation: &'static str,
     fields: &Fields<'_>,
 ) -> Result<Architecture> {
     if fields.flag("use_bidirectional_attention", false)? {
@@ -89,61 +106,30 @@ fn gemma(
     }
     let bias = fields.flag("attention_bias", false)?;
     let decoder = Decoder {
-        family,
         norm: NormKind::Rms { offset: 1 },
         norms,
         biases: Biases { qkv: bias, out: bias, mlp: false },
-        activation: fields.activation("hidden_activation", Activation::GeluNew, true)?,
+        activation: (activation, Activation::GeluNew),
         unstated,
-        rope_theta,
-        eps: 1e-6,
+        rope,
         tied: true,
+        ..Decoder::llama(family)
     };
     let mut model = decoder.read(fields)?;
     model.embedding_scale = (model.sizes.d as f64).sqrt();
+    Ok(model)
+}
+
+/// Divides scores by the square root of a number of the file instead of the width of a head.
+fn query_scale(model: &mut Architecture, fields: &Fields<'_>) -> Result<()> {
     let scalar = fields.number("query_pre_attn_scalar", 256.0)?;
     let scale = fields.positive("query_pre_attn_scalar", scalar)?.powf(-0.5);
     model.attention.iter_mut().for_each(|plan| plan.scale = scale);
-    Ok(model)
+    Ok(())
 }
 
 /// Reads a soft-cap. An explicit null means that there is none.
 fn cap(fields: &Fields<'_>, name: &str, default: Option<f64>) -> Result<Option<f64>> {
     let given = if fields.has(name) { fields.number_or_none(name)? } else { default };
     given.map(|cap| fields.positive(name, cap)).transpose()
-}
-
-/// Refuses a `yarn` without truncation: transformers ignores the key where kinds of layers have rotary embeddings.
-fn truncated(scaling: &Fields<'_>) -> Result<()> {
-    match scaling.flag("truncate", true)? {
-        true => Ok(()),
-        false => Err(scaling.error("`truncate` is false, which transformers ignores in this family; remove it")),
-    }
-}
-
-/// Sliding layers have a rotary embedding of their own.
-fn two_rotaries(model: &mut Architecture, fields: &Fields<'_>) -> Result<()> {
-    one_scaling(fields)?;
-    let both = fields.object("rope_parameters")?;
-    if both.is_some_and(|both| both.get("rope_type").is_some() && !KINDS.iter().any(|kind| both.has(kind))) {
-        return Err(fields.error("`rope_parameters` must have `full_attention` and `sliding_attention`"));
-    }
-    let read = |kind: &str, older: &str, theta: f64, scaling: Option<Fields<'_>>| {
-        let scaling = match &both {
-            Some(both) => both.object(kind)?,
-            None => scaling,
-        };
-        let theta = match scaling.map(|s| s.number_or_none("rope_theta")).transpose()?.flatten() {
-            Some(theta) => theta,
-            None => fields.number(older, theta)?,
-        };
-        scaling.iter().try_for_each(whole_heads)?;
-        scaling.iter().try_for_each(truncated)?;
-        rotary_of(fields, scaling.as_ref(), &model.sizes, [theta, 1.0], None)
-    };
-    let whole = read("full_attention", "rope_theta", 1e6, fields.object("rope_scaling")?)?;
-    let sliding = read("sliding_attention", "rope_local_base_freq", 1e4, None)?;
-    model.rotary = vec![whole, sliding];
-    model.attention.iter_mut().for_each(|plan| plan.rotary = Some(usize::from(plan.window.is_some())));
-    Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::fields::error as config_error;
 use super::{
     Activation, Architecture, AttentionPlan, BlockLayout, Family, Fields, Ignored, Layout, MAX_D_HEAD, MAX_LAYERS,
-    MAX_SIZE, NormAt, NormKind, Orientation, Part, Sizes, Taken, read_file, too_large,
+    MAX_SIZE, NormAt, NormKind, Orientation, Part, Sizes, Stored, Taken, read_file, too_large,
 };
 use crate::error::Result;
 use crate::files;
@@ -74,7 +74,7 @@ impl Config {
         let fields = Fields::new(&map, path);
         match FAMILY.is(&fields) {
             true => Self::from_fields(&fields),
-            false => Err(fields.unknown_family(FAMILY.model_types)),
+            false => Err(fields.unknown_family(FAMILY.model_types, None)),
         }
     }
 
@@ -213,6 +213,7 @@ impl Config {
             inputs,
             outputs,
             taken: Taken::all(outputs),
+            neighbours: None,
         };
         BlockLayout {
             attn_norm: norm("ln_1"),
@@ -245,7 +246,7 @@ impl From<&Config> for Architecture {
         Self {
             family: "gpt2",
             sizes,
-            norm: NormKind::Layer,
+            norm: NormKind::Layer(Stored::GainAndBias),
             eps: config.layer_norm_epsilon,
             attention: (0..layers).map(attention).collect(),
             rotary: Vec::new(),
@@ -262,6 +263,7 @@ impl From<&Config> for Architecture {
                 final_norm: NormAt { name: "ln_f".to_owned(), width: config.n_embd },
                 head: "lm_head.weight".to_owned(),
                 tied: config.tie_word_embeddings,
+                factors: Vec::new(),
                 renamed: &[("transformer.", "")],
                 base: "",
                 ignored: Ignored(is_mask),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Stored;
+
 /// How a matrix of the model, which takes rows `[in]` to rows `[out]`, is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Orientation {
@@ -37,12 +39,16 @@ pub(crate) struct Part {
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
     pub(crate) taken: Taken,
+    /// Where a rotary embedding of the file turns neighbouring columns of a head: the width of a head. The part has the
+    /// first of each two columns first, so that column p turns with column p + width / 2, as everywhere else.
+    pub(crate) neighbours: Option<usize>,
 }
 
 impl Part {
     /// Returns a whole matrix as `torch.nn.Linear` stores it.
     pub(crate) fn linear(name: String, [inputs, outputs]: [usize; 2], bias: bool) -> Self {
-        Self { name, bias, orientation: Orientation::OutIn, inputs, outputs, taken: Taken::all(outputs) }
+        let (orientation, taken) = (Orientation::OutIn, Taken::all(outputs));
+        Self { name, bias, orientation, inputs, outputs, taken, neighbours: None }
     }
 
     /// Returns the number of outputs that the part takes.
@@ -52,8 +58,12 @@ impl Part {
 
     /// Returns the outputs that the part takes, in order.
     pub(crate) fn outputs_taken(&self) -> impl Iterator<Item = usize> {
-        let Taken { first, run, period } = self.taken;
-        (0..self.outputs).step_by(period).flat_map(move |from| from + first..from + first + run)
+        let (Taken { first, run, period }, neighbours) = (self.taken, self.neighbours);
+        let stored = move |output: usize| match neighbours {
+            None => output,
+            Some(head) => output - output % head + output % head % (head / 2) * 2 + output % head / (head / 2),
+        };
+        (0..self.outputs).step_by(period).flat_map(move |from| from + first..from + first + run).map(stored)
     }
 
     /// Returns the stored tensors as (name, shape).
@@ -119,6 +129,8 @@ pub(crate) struct Layout {
     pub(crate) head: String,
     /// Whether the unembedding is the token embedding.
     pub(crate) tied: bool,
+    /// Modules whose stored weight and bias are multiplied by a factor.
+    pub(crate) factors: Vec<(String, f64)>,
     /// Starts of names in some files, and what they are in these names.
     pub(crate) renamed: &'static [(&'static str, &'static str)],
     /// Start of these names, except the head's, that files of a model without a head leave out.
@@ -128,12 +140,12 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Returns the tensors as (name, shape), in the order of the forward pass. `bias` tells whether norms have one.
-    pub(crate) fn tensors(&self, [vocab, n_ctx, d]: [usize; 3], bias: bool) -> Vec<(String, Vec<usize>)> {
+    /// Returns the tensors as (name, shape), in the order of the forward pass. `stored` tells what norms have.
+    pub(crate) fn tensors(&self, [vocab, n_ctx, d]: [usize; 3], stored: Stored) -> Vec<(String, Vec<usize>)> {
         let norm = |norm: &NormAt| {
-            let shape = vec![norm.width];
-            let bias = bias.then(|| (format!("{}.bias", norm.name), shape.clone()));
-            std::iter::once((format!("{}.weight", norm.name), shape)).chain(bias)
+            let parts = [("weight", stored.has_gain()), ("bias", stored.has_bias())];
+            let tensor = |part| (format!("{}.{part}", norm.name), vec![norm.width]);
+            parts.into_iter().filter(|(_, has)| *has).map(|(part, _)| tensor(part)).collect::<Vec<_>>()
         };
         let mut list = vec![(self.embedding.clone(), vec![vocab, d])];
         list.extend(self.positions.iter().map(|name| (name.clone(), vec![n_ctx, d])));

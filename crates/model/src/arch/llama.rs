@@ -1,7 +1,8 @@
 //! Llama 2 and 3, SmolLM2, Mistral, Qwen2, Qwen2.5 and Qwen3: one path with different switches.
 
-use super::decoder::{BEFORE, Biases, Decoder, Norms, QkNorm, Unstated, slide, sliding_window};
-use super::{Activation, Architecture, Family, Fields, NormKind};
+use super::decoder::{Decoder, Unstated, slide, slide_if_used, sliding_window};
+use super::modules::{BEFORE, Biases, Norms, QkNorm};
+use super::{Architecture, Family, Fields};
 use crate::error::Result;
 
 const UNSTATED_MISTRAL: Unstated = Unstated { inner: 14_336, kv_heads: Some(8), n_ctx: 131_072, ..Unstated::LLAMA };
@@ -14,28 +15,20 @@ pub(super) const LLAMA: Family = Family {
     read: |fields| {
         let bias = fields.flag("attention_bias", false)?;
         let biases = Biases { qkv: bias, out: bias, mlp: fields.flag("mlp_bias", false)? };
-        path("llama", biases, Unstated::LLAMA, fields)?.read(fields)
+        Decoder { biases, ..Decoder::llama("llama") }.read(fields)
     },
 };
 
-pub(super) const MISTRAL: Family = Family {
-    model_types: &["mistral"],
-    classes: &["MistralForCausalLM"],
-    read: |fields| {
-        let mut model = path("mistral", Biases::default(), UNSTATED_MISTRAL, fields)?.read(fields)?;
-        // A window of null means that all tokens are seen.
-        let slides = sliding_window(fields)?.is_some();
-        slide(&mut model, fields, |_| slides)?;
-        Ok(model)
-    },
-};
+pub(super) const MISTRAL: Family =
+    Family { model_types: &["mistral"], classes: &["MistralForCausalLM"], read: |fields| mistral("mistral", fields) };
 
 pub(super) const QWEN2: Family = Family {
     model_types: &["qwen2"],
     classes: &["Qwen2ForCausalLM"],
     read: |fields| {
         let biases = Biases { qkv: true, ..Biases::default() };
-        qwen(path("qwen2", biases, UNSTATED_QWEN, fields)?.read(fields)?, fields)
+        let decoder = Decoder { biases, unstated: UNSTATED_QWEN, ..Decoder::llama("qwen2") };
+        qwen(decoder.read(fields)?, fields)
     },
 };
 
@@ -47,34 +40,23 @@ pub(super) const QWEN3: Family = Family {
         let biases = Biases { qkv: bias, out: bias, mlp: false };
         let norms = Norms { qk: Some(QkNorm::Head), ..BEFORE };
         let unstated = Unstated { d_head: Some(128), ..UNSTATED_QWEN };
-        qwen(Decoder { norms, ..path("qwen3", biases, unstated, fields)? }.read(fields)?, fields)
+        qwen(Decoder { norms, biases, unstated, ..Decoder::llama("qwen3") }.read(fields)?, fields)
     },
 };
 
-fn path(family: &'static str, biases: Biases, unstated: Unstated, fields: &Fields<'_>) -> Result<Decoder> {
-    Ok(Decoder {
-        family,
-        norm: NormKind::Rms { offset: 0 },
-        norms: BEFORE,
-        biases,
-        activation: fields.activation("hidden_act", Activation::Silu, true)?,
-        unstated,
-        rope_theta: Some(10_000.0),
-        eps: 1e-6,
-        tied: false,
-    })
+/// Reads a model of Mistral's form.
+pub(super) fn mistral(family: &'static str, fields: &Fields<'_>) -> Result<Architecture> {
+    let mut model = Decoder { unstated: UNSTATED_MISTRAL, ..Decoder::llama(family) }.read(fields)?;
+    // A window of null means that all tokens are seen.
+    let window = sliding_window(fields, Some(4096))?;
+    slide(&mut model, fields, window, |_| window.is_some())?;
+    Ok(model)
 }
 
-/// The later layers slide, from `max_window_layers` on, if `use_sliding_window` is set and the window is not null.
+/// The later layers slide, from `max_window_layers` on.
 fn qwen(mut model: Architecture, fields: &Fields<'_>) -> Result<Architecture> {
-    if !fields.flag("use_sliding_window", false)? {
-        return match fields.texts("layer_types")?.is_some_and(|types| types.contains(&"sliding_attention")) {
-            false => Ok(model),
-            true => Err(fields.error("`layer_types` has sliding_attention, but `use_sliding_window` is not true")),
-        };
-    }
     let first = fields.size_or("max_window_layers", 28)?;
-    let slides = sliding_window(fields)?.is_some();
-    slide(&mut model, fields, |l| slides && l >= first)?;
+    let window = sliding_window(fields, Some(4096))?;
+    slide_if_used(&mut model, fields, window, |l| l >= first)?;
     Ok(model)
 }

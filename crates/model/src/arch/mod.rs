@@ -3,16 +3,28 @@
 //! A family is a file of this folder, which reads a `config.json` into an [`Architecture`]. Nothing outside the folder
 //! names a family.
 
+mod cohere;
 mod decoder;
 mod fields;
 mod gemma;
 mod gpt2;
+mod gpt_neo;
+mod granite;
 mod layout;
 mod llama;
+mod ministral;
+mod missing;
+mod modules;
 mod neox;
+mod olmo;
 mod olmo2;
+mod olmo3;
+mod phi3;
 mod rotary;
 mod sizes;
+mod smollm3;
+mod stablelm;
+mod starcoder2;
 mod symmetries;
 
 use std::fmt;
@@ -32,17 +44,29 @@ use sizes::{MAX_SIZE, too_large};
 pub use resolvent_ops::attention::MAX_D_HEAD;
 
 /// The families, in the order in which they are tried.
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 22] = [
     gpt2::FAMILY,
     llama::LLAMA,
     llama::MISTRAL,
     llama::QWEN2,
     llama::QWEN3,
     neox::FAMILY,
+    gpt_neo::FAMILY,
+    gemma::GEMMA,
     gemma::GEMMA2,
     gemma::GEMMA3,
     gemma::GEMMA3_WITH_IMAGES,
+    cohere::COHERE,
+    cohere::COHERE2,
+    olmo::FAMILY,
     olmo2::FAMILY,
+    olmo3::FAMILY,
+    ministral::FAMILY,
+    smollm3::FAMILY,
+    granite::FAMILY,
+    phi3::FAMILY,
+    stablelm::FAMILY,
+    starcoder2::FAMILY,
 ];
 
 /// A family: how its `config.json` is recognised and read.
@@ -88,10 +112,38 @@ impl fmt::Display for Activation {
 /// The kind of every norm of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NormKind {
-    /// Layer norm with gain and bias.
-    Layer,
+    /// Layer norm with the stored gain and bias that it has.
+    Layer(Stored),
     /// Root mean square norm with a gain, which is the stored weight plus `offset`.
     Rms { offset: u8 },
+}
+
+impl NormKind {
+    /// Returns what a file has of each norm.
+    pub(crate) fn stored(self) -> Stored {
+        match self {
+            Self::Layer(stored) => stored,
+            Self::Rms { .. } => Stored::Gain,
+        }
+    }
+}
+
+/// What a file has of a norm. A gain that it lacks is 1, and a bias 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    GainAndBias,
+    Gain,
+    Nothing,
+}
+
+impl Stored {
+    pub(crate) fn has_gain(self) -> bool {
+        self != Self::Nothing
+    }
+
+    pub(crate) fn has_bias(self) -> bool {
+        self == Self::GainAndBias
+    }
 }
 
 /// Attention of one block.
@@ -178,7 +230,7 @@ impl Architecture {
             }
             None => {
                 let known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.model_types).copied().collect();
-                Err(fields.unknown_family(&known))
+                Err(fields.unknown_family(&known, Some(missing::feature(fields))))
             }
         }
     }
@@ -255,7 +307,7 @@ impl Architecture {
     /// embedding, only the embedding is listed.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let Sizes { vocab, n_ctx, d, .. } = self.sizes;
-        self.layout.tensors([vocab, n_ctx, d], self.norm == NormKind::Layer)
+        self.layout.tensors([vocab, n_ctx, d], self.norm.stored())
     }
 
     /// Returns whether the MLPs have a gate.
@@ -284,9 +336,14 @@ impl Architecture {
         2 * self.sizes.inner + gate + 5 * self.sizes.d + self.sizes.qkv_width() + rotation
     }
 
-    /// Returns whether queries and keys have a rotary embedding.
+    /// Returns whether queries and keys have a rotary embedding, in some blocks at least.
     pub fn rotates(&self) -> bool {
         !self.rotary.is_empty()
+    }
+
+    /// Returns whether queries and keys of block `l` have a rotary embedding.
+    pub fn attention_rotates(&self, l: usize) -> bool {
+        self.attention[l].rotary.is_some()
     }
 
     /// Returns whether attention and MLP of a block both read its input.
@@ -329,5 +386,7 @@ fn read_file(dir: &Path) -> Result<(Vec<u8>, std::path::PathBuf)> {
     Ok((files::read(&path)?, path))
 }
 
+#[cfg(test)]
+mod combination_tests;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 //! GPT-NeoX, of which Pythia is one: layer norms, partial rotary embeddings, attention and MLP in parallel.
 
-use super::decoder::{is_rotary_table, rotary};
+use super::decoder::rotary;
+use super::modules::is_rotary_table;
 use super::{
     Activation, Architecture, AttentionPlan, BlockLayout, Family, Fields, Ignored, Layout, NormAt, NormKind, Part,
-    Sizes, Taken,
+    Sizes, Stored, Taken,
 };
 use crate::error::Result;
 
@@ -36,7 +37,7 @@ fn read(fields: &Fields<'_>) -> Result<Architecture> {
     Ok(Architecture {
         family: "gpt_neox",
         sizes,
-        norm: NormKind::Layer,
+        norm: NormKind::Layer(Stored::GainAndBias),
         eps: fields.positive("layer_norm_eps", fields.number("layer_norm_eps", 1e-5)?)?,
         attention: vec![plan; sizes.layers],
         rotary: vec![rotary],
@@ -79,6 +80,7 @@ fn layout(sizes: &Sizes, attention_bias: bool, tied: bool) -> Layout {
         final_norm: NormAt { name: "gpt_neox.final_layer_norm".to_owned(), width: d },
         head: "embed_out.weight".to_owned(),
         tied,
+        factors: Vec::new(),
         renamed: &[],
         base: "gpt_neox.",
         ignored: Ignored(|name| {

@@ -14,6 +14,9 @@ pub(crate) struct Rotary {
     pub(crate) scale: f64,
 }
 
+/// The scalings that are supported.
+pub(super) const KINDS: [&str; 5] = ["default", "dynamic", "linear", "llama3", "yarn"];
+
 /// Columns of a head that rotate, and the base of their wavelengths.
 #[derive(Clone, Copy)]
 pub(crate) struct Pairs {

@@ -5,7 +5,7 @@ use super::{Architecture, BlockLayout, NormKind};
 impl Architecture {
     /// Returns whether the norms of the stream subtract the mean, as layer norms do.
     pub fn subtracts_means(&self) -> bool {
-        self.norm == NormKind::Layer
+        matches!(self.norm, NormKind::Layer(_))
     }
 
     /// Returns whether every branch reads the stream through a norm.

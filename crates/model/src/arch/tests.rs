@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// A small configuration of a family, with the fields that families share and some of its own.
-fn with(model_type: &str, own: &Value) -> Result<Architecture> {
+pub(super) fn with(model_type: &str, own: &Value) -> Result<Architecture> {
     let mut config = json!({
         "model_type": model_type, "hidden_size": 12, "num_attention_heads": 3, "num_key_value_heads": 1,
         "num_hidden_layers": 4, "intermediate_size": 20, "vocab_size": 11, "max_position_embeddings": 64,
@@ -14,11 +14,11 @@ fn with(model_type: &str, own: &Value) -> Result<Architecture> {
     Architecture::from_json(&config.to_string())
 }
 
-fn message(model_type: &str, own: &Value) -> String {
+pub(super) fn message(model_type: &str, own: &Value) -> String {
     with(model_type, own).expect_err(model_type).to_string()
 }
 
-fn windows(model: &Architecture) -> Vec<Option<usize>> {
+pub(super) fn windows(model: &Architecture) -> Vec<Option<usize>> {
     model.attention.iter().map(|plan| plan.window).collect()
 }
 
@@ -147,6 +147,18 @@ fn sizes_that_are_not_stated_are_those_of_the_library() {
     assert_eq!(of("gemma2"), [26, 2304, 8, 4, 256, 9216, 256_000, 8192]);
     assert_eq!(of("gemma3_text"), [26, 2304, 8, 4, 256, 9216, 262_208, 131_072]);
     assert_eq!(of("olmo2"), [32, 4096, 32, 32, 128, 11_008, 50_304, 2048]);
+    assert_eq!(of("gemma"), [28, 3072, 16, 16, 256, 24_576, 256_000, 8192]);
+    assert_eq!(of("cohere"), [40, 8192, 64, 64, 128, 22_528, 256_000, 8192]);
+    assert_eq!(of("cohere2"), [40, 8192, 64, 64, 128, 22_528, 256_000, 8192]);
+    assert_eq!(of("gpt_neo"), [24, 2048, 16, 16, 128, 8192, 50_257, 2048]);
+    assert_eq!(of("granite"), [32, 4096, 32, 32, 128, 11_008, 32_000, 2048]);
+    assert_eq!(of("ministral"), [32, 4096, 32, 8, 128, 14_336, 32_000, 131_072]);
+    assert_eq!(of("olmo"), [32, 4096, 32, 32, 128, 11_008, 50_304, 2048]);
+    assert_eq!(of("olmo3"), [32, 4096, 32, 32, 128, 11_008, 50_304, 2048]);
+    assert_eq!(of("phi3"), [32, 3072, 32, 32, 96, 8192, 32_064, 4096]);
+    assert_eq!(of("smollm3"), [36, 2048, 16, 4, 128, 11_008, 128_256, 32_768]);
+    assert_eq!(of("stablelm"), [32, 2560, 32, 32, 80, 6912, 50_304, 4096]);
+    assert_eq!(of("starcoder2"), [30, 3072, 24, 2, 128, 12_288, 49_152, 4096]);
     assert_eq!(of("gpt_neox"), [44, 6144, 64, 64, 96, 24_576, 50_432, 2048]);
     // A null is not the same as no field.
     assert_eq!(sizes(&json!({"model_type": "mistral", "num_key_value_heads": null})).kv_heads, 32);
@@ -191,8 +203,8 @@ fn what_is_not_supported_is_named() {
         let message = message(kind, own);
         assert!(words.iter().all(|word| message.contains(word)) && !message.contains('\n'), "{message}");
     };
-    says("mamba", &json!({}), &["`mamba`", "gpt2", "llama", "olmo2"]);
-    says("gemma3n", &json!({}), &["`gemma3n`", "gemma3_text"]);
+    says("mamba", &json!({}), &["`mamba`", "needs state-space layers", "gpt2", "llama", "olmo2"]);
+    says("gemma3n", &json!({}), &["`gemma3n`", "no field names a missing feature", "gemma3_text"]);
     says("llama", &json!({"hidden_act": "relu2"}), &["hidden_act", "relu2"]);
     says("llama", &json!({"rope_scaling": {"rope_type": "longrope", "factor": 2.0}}), &["longrope", "yarn"]);
     says("llama", &json!({"rope_scaling": {"rope_type": "linear"}}), &["`factor`", "linear"]);

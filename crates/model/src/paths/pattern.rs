@@ -85,7 +85,7 @@ impl Run {
     fn pattern_sites(&self, block: usize) -> Result<Vec<Site>> {
         let sizes = self.sizes();
         Site::Q(block, 0).check(sizes)?;
-        let turned = self.model().architecture().attention[block].rotary.is_some();
+        let turned = self.model().architecture().attention_rotates(block);
         let queries = (0..sizes.heads).map(|h| if turned { Site::RotQ(block, h) } else { Site::Q(block, h) });
         let keys = (0..sizes.kv_heads).map(|h| if turned { Site::RotK(block, h) } else { Site::K(block, h) });
         Ok(queries.chain(keys).collect())

@@ -1,14 +1,14 @@
-//! The families of GPT-NeoX, Llama, Mistral, Qwen, Gemma and OLMo 2, as one model with features:
+//! The families but GPT-2, as one model with features:
 //!
 //! ```text
-//! h[0] = scale * embedding[tokens]
+//! h[0] = scale * embedding[tokens] + positions, where they are learned
 //! block l:   q, k, v = linear(before(h[l]))      q, k = rotate(norm(q)), rotate(norm(k))
 //!            attn_out = after(linear(attention(q, k, v)))
 //!            resid_mid = h[l] + attn_out
 //!            x = before(resid_mid), or before(h[l]) in a parallel block
 //!            mlp_out = after(W_down (act(W_gate x) * W_up x)), or after(W_down act(W_up x))
 //!            h[l+1] = resid_mid + mlp_out
-//! logits = cap(unembed(norm(h[L])))
+//! logits = cap(scale * unembed(norm(h[L])))
 //! ```
 //!
 //! Every norm in a block may be absent. The parts are written here from their formulas, apart from [`crate::ops`].
@@ -21,7 +21,7 @@ pub mod features;
 pub mod parts;
 pub mod rotary;
 
-use features::Features;
+use features::{Features, Projection};
 
 use crate::gpt2::{BlockTrace, Hook, Trace, side_by_side, sum_of_heads};
 use crate::ops::{Keys, columns};
@@ -59,9 +59,14 @@ impl FamilyModel {
             h.extend(embedding[token * d..][..d].iter().map(|&x| S::from_f64(scale * x)));
         }
         hook(Site::Embed, &mut h);
-        let words = h.clone();
+        let (words, mut places) = (h.clone(), Vec::new());
+        if let Some(positions) = self.weights.get(&format!("{}.wpe.weight", self.features.names.stem)) {
+            places.extend(positions[..tokens.len() * d].iter().map(|&x| S::from_f64(x)));
+            hook(Site::PosEmbed, &mut places);
+            h.iter_mut().zip(&places).for_each(|(h, &place)| *h += place);
+        }
         hook(Site::ResidPre(0), &mut h);
-        Trace { embeddings: [words, Vec::new()], ..self.resume(h, tokens.len(), hook) }
+        Trace { embeddings: [words, places], ..self.resume(h, tokens.len(), hook) }
     }
 
     /// Resumes from a field `[l+1, T, d]` that is known up to level l; see [`crate::Gpt2::resume`].
@@ -89,7 +94,8 @@ impl FamilyModel {
         let x = self.norm(&format!("{}.{}", names.stem, names.last), &field[layers * level..]);
         let head = if self.features.tied { self.embedding() } else { names.head.to_owned() };
         let logits = parts::linear(&x, tokens, self.tensor(&head), None);
-        let logits = logits.into_iter().map(|x| parts::cap(x, self.features.logit_cap)).collect();
+        let scale = S::from_f64(self.features.logit_scale);
+        let logits = logits.into_iter().map(|x| parts::cap(x * scale, self.features.logit_cap)).collect();
         Trace { embeddings: [const { Vec::new() }; 2], field, blocks, logits, tokens, width: d }
     }
 
@@ -97,7 +103,7 @@ impl FamilyModel {
     fn block<S: Scalar>(&self, l: usize, h: &[S], tokens: usize, hook: &mut Hook<'_, S>) -> (BlockTrace<S>, Vec<S>) {
         let features = &self.features;
         let names = features.names;
-        let at = format!("{}.layers.{l}", names.stem);
+        let at = format!("{}.{}.{l}", names.stem, names.blocks);
         let norm = |name: &str, x: &[S]| {
             if name.is_empty() { x.to_vec() } else { self.norm(&format!("{at}.{name}"), x) }
         };
@@ -112,7 +118,10 @@ impl FamilyModel {
         let turned = |x: &[S], part: &str| {
             let name = format!("{attention}.{part}_norm");
             let x = if features.query_key_norm { self.norm(&name, x) } else { x.to_vec() };
-            parts::rotate(&x, tokens, features.head_width, &features.rotary[l])
+            match &features.rotary[l] {
+                Some(rotary) => parts::rotate(&x, tokens, features.head_width, rotary),
+                None => x,
+            }
         };
         let form = parts::Attention {
             heads: features.heads,
@@ -132,7 +141,7 @@ impl FamilyModel {
         let mut results = self.results(&out, &z, tokens);
         hook(Site::Result(l), &mut results);
         let bias: Vec<S> = match self.bias(&out) {
-            Some(bias) => bias.iter().map(|&x| S::from_f64(x)).collect(),
+            Some(bias) => bias.iter().map(|&x| S::from_f64(features.branch_scale * x)).collect(),
             None => vec![S::from_f64(0.0); features.width],
         };
         let mut attn_out = norm(after_attention, &sum_of_heads(&results, features.width, features.heads, &bias));
@@ -145,7 +154,8 @@ impl FamilyModel {
         hook(Site::MlpPre(l), &mut mlp_pre);
         let mut mlp_post = self.neurons(&mlp_pre, &up);
         hook(Site::MlpPost(l), &mut mlp_post);
-        let mut mlp_out = norm(after_mlp, &self.linear(&format!("{at}.mlp.{}", names.down), &mlp_post, tokens));
+        let down = self.scaled(self.linear(&format!("{at}.mlp.{}", names.down), &mlp_post, tokens));
+        let mut mlp_out = norm(after_mlp, &down);
         hook(Site::MlpOut(l), &mut mlp_out);
         let next = add(&resid_mid, &mlp_out);
         (BlockTrace { q, k, v, z, results, attn_out, resid_mid, mlp_pre, mlp_post, mlp_out }, next)
@@ -158,27 +168,57 @@ impl FamilyModel {
         let width = self.features.heads * n;
         let alone = |h: usize| {
             let own = h * n..(h + 1) * n;
-            parts::linear(&columns(z, width, own.clone()), tokens, &columns(weight, width, own), None)
+            self.scaled(parts::linear(&columns(z, width, own.clone()), tokens, &columns(weight, width, own), None))
         };
         side_by_side(&(0..self.features.heads).map(alone).collect::<Vec<_>>(), self.features.width)
     }
 
-    /// Returns q, k and v of all tokens. GPT-NeoX has them side by side for each head, the others in three tensors.
+    /// Returns what a branch adds to the stream.
+    fn scaled<S: Scalar>(&self, x: Vec<S>) -> Vec<S> {
+        x.into_iter().map(|x| x * S::from_f64(self.features.branch_scale)).collect()
+    }
+
+    /// Returns q, k and v of all tokens.
     fn project<S: Scalar>(&self, attention: &str, x: &[S], tokens: usize) -> [Vec<S>; 3] {
-        if !self.features.fused_heads {
-            return ["q_proj", "k_proj", "v_proj"].map(|name| self.linear(&format!("{attention}.{name}"), x, tokens));
+        let features = &self.features;
+        let linear = |name: &str| self.linear(&format!("{attention}.{name}"), x, tokens);
+        match features.projection {
+            Projection::Apart => ["q_proj", "k_proj", "v_proj"].map(linear),
+            Projection::Neighbours => {
+                // The first of each two columns come first, so that each turns with the one half a head behind it.
+                let order = |x: Vec<S>| -> Vec<S> {
+                    let heads = x.chunks_exact(features.head_width);
+                    let halves =
+                        |head: &[S]| [0, 1].map(|at| head.iter().skip(at).step_by(2).copied().collect::<Vec<S>>());
+                    heads.flat_map(|head| halves(head).concat()).collect()
+                };
+                [order(linear("q_proj")), order(linear("k_proj")), linear("v_proj")]
+            }
+            Projection::ByHead => {
+                let all = linear("query_key_value");
+                let parts = all.chunks_exact(features.head_width);
+                [0, 1, 2].map(|part| parts.clone().skip(part).step_by(3).flatten().copied().collect())
+            }
+            Projection::InTurn => {
+                let all = linear("qkv_proj");
+                let [q, kv] = [features.heads, features.kv_heads].map(|heads| heads * features.head_width);
+                [0..q, q..q + kv, q + kv..q + 2 * kv].map(|own| columns(&all, q + 2 * kv, own))
+            }
         }
-        let all = self.linear(&format!("{attention}.query_key_value"), x, tokens);
-        let parts = all.chunks_exact(self.features.head_width);
-        [0, 1, 2].map(|part| parts.clone().skip(part).step_by(3).flatten().copied().collect())
     }
 
     /// Returns what enters the activation of the MLP, and what the activation multiplies; the latter is empty without a
     /// gate.
     fn hidden<S: Scalar>(&self, mlp: &str, x: &[S], tokens: usize) -> [Vec<S>; 2] {
-        match self.features.gated {
-            true => ["gate_proj", "up_proj"].map(|name| self.linear(&format!("{mlp}.{name}"), x, tokens)),
-            false => [self.linear(&format!("{mlp}.dense_h_to_4h"), x, tokens), Vec::new()],
+        let linear = |name: &str| self.linear(&format!("{mlp}.{name}"), x, tokens);
+        match (self.features.names.up, self.features.gated) {
+            ([up, ""], false) => [linear(up), Vec::new()],
+            ([both, ""], true) => {
+                let both = linear(both);
+                let width = both.len() / tokens;
+                [0..width / 2, width / 2..width].map(|own| columns(&both, width, own))
+            }
+            (parts, _) => parts.map(linear),
         }
     }
 
@@ -202,13 +242,9 @@ impl FamilyModel {
     }
 
     fn norm<S: Scalar>(&self, name: &str, x: &[S]) -> Vec<S> {
-        parts::norm(
-            x,
-            self.tensor(&format!("{name}.weight")),
-            self.bias(name),
-            self.features.norm,
-            self.features.frozen,
-        )
+        let ones = vec![1.0; self.features.width];
+        let gain = self.weights.get(&format!("{name}.weight")).unwrap_or(&ones);
+        parts::norm(x, gain, self.bias(name), self.features.norm, self.features.frozen)
     }
 
     fn embedding(&self) -> String {

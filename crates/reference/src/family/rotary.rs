@@ -24,12 +24,17 @@ pub struct Rotary {
     pub scale: f64,
 }
 
-/// Returns the rotation of a block; `windowed`: whether the block has a window, which chooses the base in Gemma 3.
+/// Returns the rotation of a block; `windowed`: whether the block has a window, which chooses the base in Gemma 3
+/// and whether it is scaled in OLMo 3.
 pub(super) fn rotary(config: &Value, head_width: usize, windowed: bool) -> Rotary {
     let none = Value::Null;
     let all = if config["rope_parameters"].is_object() { &config["rope_parameters"] } else { &config["rope_scaling"] };
     let by_kind = if windowed { "sliding_attention" } else { "full_attention" };
-    let local = number(config, "rope_local_base_freq").filter(|_| windowed);
+    let local = match config["model_type"].as_str() {
+        Some("olmo3") => number(config, "rope_theta"),
+        _ => number(config, "rope_local_base_freq"),
+    };
+    let local = local.filter(|_| windowed);
     let scaling = if all[by_kind].is_object() {
         &all[by_kind]
     } else if local.is_some() {
@@ -42,7 +47,8 @@ pub(super) fn rotary(config: &Value, head_width: usize, windowed: bool) -> Rotar
         .or_else(|| number(config, "rope_theta"))
         .or_else(|| number(config, "rotary_emb_base"))
         .unwrap_or(10_000.0);
-    let share = number(scaling, "partial_rotary_factor").or_else(|| number(config, "rotary_pct")).unwrap_or(1.0);
+    let share = ["partial_rotary_factor", "rotary_pct"].into_iter().find_map(|name| number(config, name));
+    let share = number(scaling, "partial_rotary_factor").or(share).unwrap_or(1.0);
     let n = (head_width as f64 * share) as usize;
     assert_eq!(n % 2, 0, "rotary: {n} columns are not pairs");
     let plain: Vec<f64> = (0..n / 2).map(|i| libm::pow(base, -2.0 * i as f64 / n as f64)).collect();

@@ -5,7 +5,7 @@ use resolvent_reference::{FamilyModel, Observable, Trace};
 
 use crate::golden::{Golden, agree};
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 26] = [
     "llama",
     "llama-plain",
     "llama-linear",
@@ -19,6 +19,19 @@ const NAMES: [&str; 13] = [
     "gemma3",
     "gemma3-wide",
     "olmo2",
+    "gemma",
+    "olmo3",
+    "olmo",
+    "starcoder2",
+    "ministral",
+    "smollm3",
+    "granite",
+    "phi3",
+    "stablelm",
+    "stablelm-seq",
+    "gpt_neo",
+    "cohere",
+    "cohere2",
 ];
 
 /// Calls `check` for every golden file; it returns the errors of the arrays that it compared.
