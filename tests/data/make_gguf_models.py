@@ -134,6 +134,10 @@ NORMS_AFTER = [
     vector("post_attention_norm.weight", "post_attention_layernorm.weight"),
     vector("post_ffw_norm.weight", "post_feedforward_layernorm.weight"),
 ]
+FIRST_GEMMA_NORMS = [
+    vector("attn_norm.weight", "input_layernorm.weight", D, plus_one),
+    vector("ffn_norm.weight", "post_attention_layernorm.weight", D, plus_one),
+]
 GEMMA_NORMS = [
     vector("attn_norm.weight", "input_layernorm.weight", D, plus_one),
     vector("ffn_norm.weight", "pre_feedforward_layernorm.weight", D, plus_one),
@@ -239,6 +243,24 @@ def gptneox():
     return model("gptneox", block, whole, fields, "gpt_neox.layers")
 
 
+def starcoder2():
+    block = [
+        *norm("attn_norm", "input_layernorm"),
+        *norm("ffn_norm", "post_attention_layernorm"),
+        *both("attn_q", "self_attn.q_proj", (D, D), "Q8_0"),
+        *both("attn_k", "self_attn.k_proj", (KV * D // HEADS, D), "Q4_0"),
+        *both("attn_v", "self_attn.v_proj", (KV * D // HEADS, D), "F16"),
+        *both("attn_output", "self_attn.o_proj", (D, D), "Q4_1"),
+        *both("ffn_up", "mlp.c_fc", (INNER, D), "F16"),
+        *both("ffn_down", "mlp.c_proj", (D, INNER), "Q4_0"),
+    ]
+    whole = [
+        ("token_embd.weight", "model.embed_tokens.weight", (VOCAB, D), "F16"), *norm("output_norm", "model.norm"),
+    ]
+    fields = sizes(epsilon="attention.layer_norm_epsilon") + [("float32", "rope.freq_base", 1e5)]
+    return model("starcoder2", block, whole, fields)
+
+
 def gpt2():
     inner = 96  # The metadata say 4 D, as the converter writes for every model.
     block = [
@@ -263,6 +285,8 @@ MODELS = {
     "olmo2": olmo2(),
     "gptneox": gptneox(),
     "gpt2": gpt2(),
+    "starcoder2": starcoder2(),
+    "gemma": gemma("gemma", FIRST_GEMMA_NORMS),
     "gemma2": gemma(
         "gemma2",
         GEMMA_NORMS,

@@ -200,8 +200,10 @@ proptest! {
 
     /// Bytes of the header of a model with blocks of several formats.
     #[test]
-    fn gguf_headers(which in 0..8usize, at in prop::collection::vec((any::<u32>(), any::<u8>()), 1..5)) {
-        let name = ["llama", "gpt2", "gptneox", "gemma2", "gemma3", "qwen2", "qwen3", "olmo2"][which];
+    fn gguf_headers(which in 0..10usize, at in prop::collection::vec((any::<u32>(), any::<u8>()), 1..5)) {
+        let name = [
+            "llama", "gpt2", "gptneox", "gemma", "gemma2", "gemma3", "qwen2", "qwen3", "olmo2", "starcoder2",
+        ][which];
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/gguf");
         let mut bytes = std::fs::read(folder.join(format!("{name}.gguf"))).expect("a file");
         for (at, byte) in at {

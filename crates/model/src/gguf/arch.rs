@@ -9,14 +9,26 @@ pub(super) enum Arch {
     Qwen2,
     Qwen3,
     GptNeox,
+    Gemma,
     Gemma2,
     Gemma3,
     Olmo2,
+    Starcoder2,
 }
 
 impl Arch {
-    const ALL: [Self; 8] =
-        [Self::Gpt2, Self::Llama, Self::Qwen2, Self::Qwen3, Self::GptNeox, Self::Gemma2, Self::Gemma3, Self::Olmo2];
+    const ALL: [Self; 10] = [
+        Self::Gpt2,
+        Self::Llama,
+        Self::Qwen2,
+        Self::Qwen3,
+        Self::GptNeox,
+        Self::Gemma,
+        Self::Gemma2,
+        Self::Gemma3,
+        Self::Olmo2,
+        Self::Starcoder2,
+    ];
 
     /// Returns the architecture of a name.
     ///
@@ -37,14 +49,16 @@ impl Arch {
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
             Self::GptNeox => "gptneox",
+            Self::Gemma => "gemma",
             Self::Gemma2 => "gemma2",
             Self::Gemma3 => "gemma3",
             Self::Olmo2 => "olmo2",
+            Self::Starcoder2 => "starcoder2",
         }
     }
 
     /// Returns whether the norms of this architecture are stored as 1 + w.
     pub(super) fn is_gemma(self) -> bool {
-        matches!(self, Self::Gemma2 | Self::Gemma3)
+        matches!(self, Self::Gemma | Self::Gemma2 | Self::Gemma3)
     }
 }

@@ -201,8 +201,14 @@ fn relative_of_llama(fields: &Fields<'_>, arch: Arch, stored: &Stored) -> Result
         Arch::Qwen3 => ("qwen3", "Qwen3ForCausalLM"),
         Arch::Gemma2 => ("gemma2", "Gemma2ForCausalLM"),
         Arch::Gemma3 => ("gemma3_text", "Gemma3ForCausalLM"),
+        Arch::Gemma => ("gemma", "GemmaForCausalLM"),
         Arch::Olmo2 => ("olmo2", "Olmo2ForCausalLM"),
+        Arch::Starcoder2 => ("starcoder2", "Starcoder2ForCausalLM"),
         _ => ("llama", "LlamaForCausalLM"),
+    };
+    let epsilon = match arch {
+        Arch::Starcoder2 => ("norm_epsilon", "attention.layer_norm_epsilon"),
+        _ => ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
     };
     let mut config = entries(json!({
         "model_type": kind, "architectures": [class],
@@ -213,13 +219,18 @@ fn relative_of_llama(fields: &Fields<'_>, arch: Arch, stored: &Stored) -> Result
         "num_key_value_heads": fields.size_or_none("attention.head_count_kv")?.unwrap_or(heads),
         "head_dim": head,
         "max_position_embeddings": fields.size("context_length")?,
-        "rms_norm_eps": needed(fields, "attention.layer_norm_rms_epsilon")?,
+        epsilon.0: needed(fields, epsilon.1)?,
         "rope_theta": base,
         "rope_scaling": scaling,
     }));
     let more = match arch {
         Arch::Gemma2 | Arch::Gemma3 => gemma(fields, arch, (width, heads, head, blocks))?,
         Arch::Qwen2 => json!({"hidden_act": "silu", "use_sliding_window": false}),
+        Arch::Gemma => json!({"hidden_act": "gelu_pytorch_tanh", "attention_bias": false}),
+        // llama.cpp knows no window of this architecture.
+        Arch::Starcoder2 => {
+            json!({"hidden_act": "gelu_pytorch_tanh", "use_bias": stored.query_bias, "sliding_window": null})
+        }
         _ => json!({"hidden_act": "silu", "attention_bias": stored.query_bias}),
     };
     config.extend(entries(more));

@@ -21,6 +21,7 @@ const PROJECTIONS: &Names = &[
     ("ffn_down", "mlp.down_proj"),
 ];
 const NORMS_BEFORE: &Names = &[("attn_norm", "input_layernorm"), ("ffn_norm", "post_attention_layernorm")];
+const STARCODER_MLP: &Names = &[("ffn_up", "mlp.c_fc"), ("ffn_down", "mlp.c_proj")];
 const NORMS_AFTER: &Names =
     &[("post_attention_norm", "post_attention_layernorm"), ("post_ffw_norm", "post_feedforward_layernorm")];
 const GEMMA_NORMS_BEFORE: &Names = &[("attn_norm", "input_layernorm"), ("ffn_norm", "pre_feedforward_layernorm")];
@@ -48,7 +49,9 @@ impl Arch {
         match self {
             Self::Gpt2 => ("h", GPT2, &[GPT2_BLOCK]),
             Self::GptNeox => ("gpt_neox.layers", NEOX, &[NEOX_BLOCK]),
-            Self::Llama | Self::Qwen2 => ("model.layers", LLAMA, &[PROJECTIONS, NORMS_BEFORE]),
+            Self::Llama | Self::Qwen2 | Self::Gemma => ("model.layers", LLAMA, &[PROJECTIONS, NORMS_BEFORE]),
+            // The first list with a name decides.
+            Self::Starcoder2 => ("model.layers", LLAMA, &[STARCODER_MLP, PROJECTIONS, NORMS_BEFORE]),
             Self::Qwen3 => ("model.layers", LLAMA, &[PROJECTIONS, NORMS_BEFORE, HEAD_NORMS]),
             Self::Gemma2 => ("model.layers", LLAMA, &[PROJECTIONS, GEMMA_NORMS_BEFORE, NORMS_AFTER]),
             Self::Gemma3 => ("model.layers", LLAMA, &[PROJECTIONS, GEMMA_NORMS_BEFORE, NORMS_AFTER, HEAD_NORMS]),
@@ -90,6 +93,9 @@ mod tests {
             (Arch::Llama, "blk.0.attn_output.weight", Some("model.layers.0.self_attn.o_proj.weight")),
             (Arch::Llama, "blk.0.ffn_norm.weight", Some("model.layers.0.post_attention_layernorm.weight")),
             (Arch::Gemma2, "blk.0.ffn_norm.weight", Some("model.layers.0.pre_feedforward_layernorm.weight")),
+            (Arch::Gemma, "blk.0.ffn_norm.weight", Some("model.layers.0.post_attention_layernorm.weight")),
+            (Arch::Starcoder2, "blk.0.ffn_up.bias", Some("model.layers.0.mlp.c_fc.bias")),
+            (Arch::Starcoder2, "blk.0.attn_norm.bias", Some("model.layers.0.input_layernorm.bias")),
             (Arch::Olmo2, "blk.0.post_ffw_norm.weight", Some("model.layers.0.post_feedforward_layernorm.weight")),
             (Arch::Qwen3, "blk.0.attn_k_norm.weight", Some("model.layers.0.self_attn.k_norm.weight")),
             (Arch::Qwen2, "blk.0.attn_q.bias", Some("model.layers.0.self_attn.q_proj.bias")),

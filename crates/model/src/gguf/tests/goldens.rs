@@ -50,7 +50,8 @@ fn weights(name: &str, n: usize) -> Vec<f32> {
 }
 
 /// Architectures, and the number of their tensors.
-const MODELS: [(&str, usize); 8] = [
+const MODELS: [(&str, usize); 10] = [
+    ("gemma", 20),
     ("gemma2", 24),
     ("gemma3", 28),
     ("gpt2", 28),
@@ -59,6 +60,7 @@ const MODELS: [(&str, usize); 8] = [
     ("olmo2", 25),
     ("qwen2", 26),
     ("qwen3", 25),
+    ("starcoder2", 35),
 ];
 
 #[test]
@@ -154,6 +156,14 @@ fn configurations_are_those_of_hugging_face() {
     let yarn = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16});
     some("qwen2", json!({"model_type": "qwen2", "tie_word_embeddings": true, "rope_scaling": yarn, "head_dim": 8}));
     some("qwen3", json!({"model_type": "qwen3", "tie_word_embeddings": false, "head_dim": 16, "rope_theta": 1e6}));
+    some("gemma", json!({"model_type": "gemma", "hidden_act": "gelu_pytorch_tanh", "tie_word_embeddings": true}));
+    some(
+        "starcoder2",
+        json!({
+            "model_type": "starcoder2", "norm_epsilon": 1e-5, "use_bias": true, "sliding_window": null,
+            "tie_word_embeddings": true, "num_key_value_heads": 2, "rope_theta": 1e5,
+        }),
+    );
     some("olmo2", json!({"model_type": "olmo2", "rope_theta": 5e5, "num_key_value_heads": 2}));
     some(
         "gemma2",
