@@ -121,7 +121,7 @@ impl Features {
     /// If the family is unknown, or a key is missing or has an unknown value.
     pub fn new(config: &Value) -> Self {
         let family = text(config, "model_type").expect("model_type");
-        let (neox, gemma) = (family == "gpt_neox", family.starts_with("gemma"));
+        let gemma = family.starts_with("gemma");
         let width = size(config, "hidden_size").expect("hidden_size");
         let [layers, heads] = [["num_hidden_layers", "num_layers"], ["num_attention_heads", "num_heads"]]
             .map(|names| names.into_iter().find_map(|name| size(config, name)).expect("layers and heads"));
