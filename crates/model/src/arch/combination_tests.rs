@@ -29,7 +29,7 @@ fn layers_slide_and_rotate_where_their_family_says() {
 }
 
 #[test]
-fn a_fused_projection_is_taken_apart_in_turn() {
+fn a_fused_projection_is_taken_apart_by_kind() {
     let model = with("phi3", &json!({})).unwrap();
     let [q, k, v] = &model.layout.blocks[0].qkv[..] else { panic!("three parts") };
     let taken = |part: &Part| part.outputs_taken().collect::<Vec<_>>();
@@ -85,7 +85,7 @@ fn buffers_of_old_files_are_no_weights() {
 }
 
 #[test]
-fn neighbouring_columns_become_halves_of_a_head() {
+fn neighbouring_columns_are_put_apart() {
     let model = with("cohere", &json!({})).unwrap();
     let [q, k, v] = &model.layout.blocks[0].qkv[..] else { panic!("three parts") };
     assert_eq!(q.outputs_taken().collect::<Vec<_>>(), [0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11]);

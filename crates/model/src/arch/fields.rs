@@ -36,7 +36,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns the error of a file whose family is none of `known`. `missing` is the feature that it needs and that is
-    /// missing, as far as the file tells; `None` if nobody looked for it.
+    /// missing, as far as the file tells; `None` if it was not looked for.
     pub(crate) fn unknown_family(&self, known: &[&str], missing: Option<Option<String>>) -> Error {
         let found = match self.kind() {
             (Some(kind), _) => format!("model_type is `{}`", shown(kind)),

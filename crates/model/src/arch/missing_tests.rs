@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::super::Architecture;
 
-/// Returns the message about a file of a family that nobody knows.
+/// Returns the message about a file of an unknown family.
 fn message(fields: &Value) -> String {
     let mut config = json!({"model_type": "unheard-of", "hidden_size": 12, "hidden_act": "silu"});
     config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());

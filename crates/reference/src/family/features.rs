@@ -37,7 +37,7 @@ pub enum Projection {
     /// In one projection: those of a head side by side.
     ByHead,
     /// In one projection: all queries, all keys, all values.
-    InTurn,
+    ByKind,
 }
 
 /// Names of the tensors that differ between families.
@@ -168,7 +168,7 @@ impl Features {
             query_key_norm: matches!(family, "qwen3" | "gemma3_text" | "olmo2" | "olmo3"),
             projection: match family {
                 "gpt_neox" => Projection::ByHead,
-                "phi3" => Projection::InTurn,
+                "phi3" => Projection::ByKind,
                 "cohere" | "cohere2" => Projection::Neighbours,
                 _ => Projection::Apart,
             },

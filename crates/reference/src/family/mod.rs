@@ -188,9 +188,9 @@ impl FamilyModel {
                 // The first of each two columns come first, so that each turns with the one half a head behind it.
                 let order = |x: Vec<S>| -> Vec<S> {
                     let heads = x.chunks_exact(features.head_width);
-                    let halves =
+                    let parts =
                         |head: &[S]| [0, 1].map(|at| head.iter().skip(at).step_by(2).copied().collect::<Vec<S>>());
-                    heads.flat_map(|head| halves(head).concat()).collect()
+                    heads.flat_map(|head| parts(head).concat()).collect()
                 };
                 [order(linear("q_proj")), order(linear("k_proj")), linear("v_proj")]
             }
@@ -199,7 +199,7 @@ impl FamilyModel {
                 let parts = all.chunks_exact(features.head_width);
                 [0, 1, 2].map(|part| parts.clone().skip(part).step_by(3).flatten().copied().collect())
             }
-            Projection::InTurn => {
+            Projection::ByKind => {
                 let all = linear("qkv_proj");
                 let [q, kv] = [features.heads, features.kv_heads].map(|heads| heads * features.head_width);
                 [0..q, q..q + kv, q + kv..q + 2 * kv].map(|own| columns(&all, q + 2 * kv, own))
