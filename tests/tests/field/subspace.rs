@@ -213,7 +213,7 @@ fn readers_of_the_families() {
         let j = golden.observable();
         for on in subjects() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
-            let layer_norm = golden.name.contains("neox");
+            let layer_norm = model.architecture().subtracts_means();
             for site in [Site::MlpPost(0), Site::Z(0, 1), Site::ResidPre(1), Site::MlpOut(0), Site::AttnOut(0)] {
                 let [clean, corrupted] = both(&model, site, [&golden.tokens, &golden.corrupted]);
                 let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
