@@ -3,8 +3,6 @@
 //! They are computed on the host, in f64, from values of the run.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
 use resolvent_engine::{Shape, Tensor};
 use resolvent_ops::Residuals;
@@ -15,47 +13,7 @@ use crate::model::Model;
 use crate::parameters::Parameter;
 use crate::run::Run;
 use crate::site::Site;
-
-/// A norm that reads the residual stream, with its TransformerLens name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StreamNorm {
-    /// `blocks.{l}.ln1`: before the queries, keys and values of block l.
-    Attention(usize),
-    /// `blocks.{l}.ln2`: before the MLP of block l.
-    Mlp(usize),
-    /// `ln_final`: before the unembedding.
-    Final,
-}
-
-impl fmt::Display for StreamNorm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Attention(l) => write!(f, "blocks.{l}.ln1"),
-            Self::Mlp(l) => write!(f, "blocks.{l}.ln2"),
-            Self::Final => f.write_str("ln_final"),
-        }
-    }
-}
-
-impl FromStr for StreamNorm {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let of_block = || {
-            let (block, name) = text.strip_prefix("blocks.")?.split_once('.')?;
-            let block = block.parse().ok()?;
-            match name {
-                "ln1" => Some(Self::Attention(block)),
-                "ln2" => Some(Self::Mlp(block)),
-                _ => None,
-            }
-        };
-        let found = if text == "ln_final" { Some(Self::Final) } else { of_block() };
-        found.ok_or_else(|| {
-            Error::Place(format!("invalid norm `{text}`: expected blocks.L.ln1, blocks.L.ln2 or ln_final"))
-        })
-    }
-}
+use crate::stream_norm::StreamNorm;
 
 impl Model {
     /// Returns whether the model has a norm.
