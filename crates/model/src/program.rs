@@ -1,23 +1,18 @@
 //! The model as a straight list of operations. Forward, tangent and backward passes go through this list.
 
+mod build;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use resolvent_engine::Result;
-use resolvent_ops::add::Add;
 use resolvent_ops::attention::Attention;
 use resolvent_ops::attention_edit::{EditedAttention, HeadEdits};
 use resolvent_ops::columns::Columns;
-use resolvent_ops::gate::{Gate, GateActivation};
-use resolvent_ops::gelu::Gelu;
-use resolvent_ops::matmul::Matmul;
-use resolvent_ops::mlp::Mlp;
 use resolvent_ops::{Frozen, Op};
 
-use crate::arch::{Activation, Architecture, Sizes};
-use crate::head_results::SplitProjection;
+use crate::arch::Sizes;
 use crate::site::Site;
-use crate::weights::{Block, Weights};
 
 /// Index of a value of the list: 0 is the embedding, and every operation computes the next value.
 ///
@@ -79,58 +74,7 @@ struct Parts {
     attention: Attention,
 }
 
-/// A block whose operations are appended.
-struct BlockOf<'a> {
-    model: &'a Architecture,
-    block: &'a Block,
-    l: usize,
-    sites: &'a BTreeSet<Site>,
-    split: Option<&'a SplitProjection>,
-}
-
-impl BlockOf<'_> {
-    fn name(&self, part: &str) -> String {
-        format!("blocks.{}.{part}", self.l)
-    }
-
-    fn wants(&self, site: Site) -> bool {
-        self.sites.contains(&site)
-    }
-}
-
 impl Program {
-    /// Returns the list for `weights`.
-    ///
-    /// Outputs of attention and MLP are fused into the residual add, and a GELU into its MLP. They have values of their
-    /// own only where `sites` names them, or where a norm follows. The same holds for the embeddings of a model that
-    /// learns positions, and for what heads add, of which `splits` has the projections by block.
-    pub(crate) fn new(
-        model: &Architecture,
-        weights: &Weights,
-        sites: &BTreeSet<Site>,
-        splits: &BTreeMap<usize, SplitProjection>,
-    ) -> Self {
-        let (nodes, parts, last_use, cut_points) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let learns_positions = model.layout.positions.is_some();
-        let (field, gated) = (vec![0], model.gated);
-        let mut program = Self { nodes, field, parts, gated, learns_positions, last_use, cut_points };
-        if learns_positions && [Site::Embed, Site::PosEmbed].iter().any(|site| sites.contains(site)) {
-            let parts = Self::embeddings(&model.sizes).map(|part| program.push("embed".to_owned(), part, &[0]));
-            program.field[0] = program.push("embed".to_owned(), Add, &parts);
-        }
-        for (l, block) in weights.blocks.iter().enumerate() {
-            program.block(&BlockOf { model, block, l, sites, split: splits.get(&l) });
-        }
-        program.last_use = vec![0; program.values()];
-        for (i, node) in program.nodes.iter().enumerate() {
-            node.inputs.iter().for_each(|&v| program.last_use[v] = i);
-        }
-        // Node i computes value i + 1.
-        let dead_before = |value: ValueId| program.last_use[..value].iter().all(|&node| node < value);
-        program.cut_points = (0..program.values()).map(dead_before).collect();
-        program
-    }
-
     /// Returns the columns of the rows of tokens and of positions in the first value, where they have values of their
     /// own.
     pub(crate) fn embeddings(sizes: &Sizes) -> [Columns; 2] {
@@ -141,108 +85,6 @@ impl Program {
     /// Returns whether the first value has the rows of tokens and of positions side by side.
     pub(crate) fn embeds_apart(&self) -> bool {
         self.field[0] != 0
-    }
-
-    fn push(&mut self, scope: String, op: impl Op + 'static, inputs: &[ValueId]) -> ValueId {
-        self.push_shared(scope, Arc::new(op), inputs)
-    }
-
-    fn push_shared(&mut self, scope: String, op: Arc<dyn Op>, inputs: &[ValueId]) -> ValueId {
-        let output = self.nodes.len() + 1;
-        self.nodes.push(Node { op, edited: None, inputs: inputs.to_vec(), output, scope });
-        output
-    }
-
-    /// Appends a norm, if the block has it.
-    fn norm(&mut self, scope: String, norm: Option<&Arc<dyn Op>>, input: ValueId) -> ValueId {
-        norm.map_or(input, |norm| self.push_shared(scope, norm.clone(), &[input]))
-    }
-
-    fn block(&mut self, of: &BlockOf<'_>) {
-        let BlockOf { model, block, l, .. } = *of;
-        let pre = self.field[l];
-        let (qkv, z, attention) = (0, 0, block.attention);
-        let [rotated, attn_out, mid, hidden, neurons, mlp_out] = [None; 6];
-        let results = BTreeMap::new();
-        let mut parts = Parts { qkv, rotated, z, results, attn_out, mid, hidden, neurons, mlp_out, attention };
-
-        let normed = self.norm(of.name("ln_1"), block.attn_norm.as_ref(), pre);
-        parts.qkv = self.push(of.name("attn.qkv"), block.qkv.clone(), &[normed]);
-        let read = self.norm(of.name("attn.qk_norm"), block.qk_norm.as_ref(), parts.qkv);
-        let read = match &block.rotary {
-            Some(rotary) => {
-                let turned = self.push(of.name("attn.rotary"), rotary.clone(), &[read]);
-                parts.rotated = Some(turned);
-                turned
-            }
-            None => read,
-        };
-        parts.z = self.push(of.name("attn"), block.attention, &[read]);
-        let own = block.attn_post_norm.is_some() || of.wants(Site::AttnOut(l));
-        let out = self.projection(of, (!own).then_some(pre), &mut parts);
-        let mid = if own {
-            let out = self.norm(of.name("ln_1_post"), block.attn_post_norm.as_ref(), out);
-            parts.attn_out = Some(out);
-            self.push(of.name("resid_mid"), Add, &[pre, out])
-        } else {
-            out
-        };
-        parts.mid = (!model.parallel).then_some(mid);
-
-        let input = if model.parallel { pre } else { mid };
-        let read = match &block.mlp_norm {
-            None if model.parallel => normed,
-            norm => self.norm(of.name("ln_2"), norm.as_ref(), input),
-        };
-        let own = block.mlp_post_norm.is_some() || of.wants(Site::MlpOut(l));
-        let post = if own {
-            let out = self.mlp(of, read, None, &mut parts);
-            let out = self.norm(of.name("ln_2_post"), block.mlp_post_norm.as_ref(), out);
-            parts.mlp_out = Some(out);
-            self.push(of.name("resid_post"), Add, &[mid, out])
-        } else {
-            self.mlp(of, read, Some(mid), &mut parts)
-        };
-        self.field.push(post);
-        self.parts.push(parts);
-    }
-
-    /// Appends the output projection of attention, and adds it to `add` if that is given. Heads whose outputs have
-    /// values of their own come first.
-    fn projection(&mut self, of: &BlockOf<'_>, add: Option<ValueId>, parts: &mut Parts) -> ValueId {
-        let mut sum = add;
-        for (head, own) in of.split.iter().flat_map(|split| &split.heads) {
-            let z = self.push(of.name("attn.z"), own.columns, &[parts.z]);
-            let result = self.push(of.name("attn.result"), own.product.clone(), &[z]);
-            parts.results.insert(*head, result);
-            sum = Some(sum.map_or(result, |sum| self.push(of.name("attn.sum"), Add, &[sum, result])));
-        }
-        let rest = of.split.map_or(&of.block.out, |split| &split.rest);
-        let out = Matmul { add: sum.is_some(), ..rest.clone() };
-        let inputs: Vec<ValueId> = std::iter::once(parts.z).chain(sum).collect();
-        self.push(of.name("attn.proj"), out, &inputs)
-    }
-
-    /// Appends the MLP of a block, and adds it to `add` if that is given.
-    fn mlp(&mut self, of: &BlockOf<'_>, read: ValueId, add: Option<ValueId>, parts: &mut Parts) -> ValueId {
-        let BlockOf { model, block, l, .. } = *of;
-        let down = Matmul { add: add.is_some(), ..block.down.clone() };
-        let inputs = |first: ValueId| -> Vec<ValueId> { std::iter::once(first).chain(add).collect() };
-        let exact = model.activation == Activation::Gelu;
-        if !model.gated && ![Site::MlpPre(l), Site::MlpPost(l)].into_iter().any(|site| of.wants(site)) {
-            let up = (block.up.w.clone(), block.up.bias.clone());
-            let mlp = Mlp { fc: up, proj: down, exact, frozen: false };
-            return self.push(of.name("mlp"), mlp, &inputs(read));
-        }
-        let (hidden, n) = (self.push(of.name("mlp.up"), block.up.clone(), &[read]), model.sizes.inner);
-        let neurons = match model.gated {
-            true => {
-                self.push(of.name("mlp.act"), Gate { n, activation: gate(model.activation), frozen: false }, &[hidden])
-            }
-            false => self.push(of.name("mlp.act"), Gelu { n, exact, frozen: false }, &[hidden]),
-        };
-        (parts.hidden, parts.neurons) = (Some(hidden), Some(neurons));
-        self.push(of.name("mlp.down"), down, &inputs(neurons))
     }
 
     /// Returns the same list with the factors of `frozen` frozen in its derivatives.
@@ -362,13 +204,5 @@ impl Program {
     /// `value`.
     pub(crate) fn cut_point_before(&self, value: ValueId) -> ValueId {
         (0..=value).rev().find(|&v| self.is_cut_point(v)).unwrap_or(0)
-    }
-}
-
-fn gate(activation: Activation) -> GateActivation {
-    match activation {
-        Activation::Silu => GateActivation::Silu,
-        Activation::GeluNew => GateActivation::GeluTanh,
-        Activation::Gelu => GateActivation::GeluErf,
     }
 }
