@@ -10,6 +10,9 @@
 //! | [`embed`] | gather of token and position rows | none: they start from h\[0\] | none | none |
 //! | [`layer_norm`] | fused | fused | fused, with the residual path's add | input, mean and 1/std |
 //! | [`rms_norm`] | fused, over segments of a row | fused | fused, with the residual path's add | input and 1/rms |
+//! | [`norm_scale`] | centred row and its scale | fused | fused | output |
+//! | [`divide`] | centred row by its scale | fused | fused | input |
+//! | [`gain`] | gain and bias | without bias | same kernel as jvp | none |
 //! | [`matmul`] | with bias, GELU or residual add | same kernel | transposed kernel | none |
 //! | [`mlp`] | two products, GELU fused | GELU' (and GELU'') fused | GELU' fused, in hvp a launch | the pre-activation |
 //! | [`attention`] | fused, online softmax | fused | fused, two launches and three | q, k, v, z, log-sum-exp |
@@ -31,7 +34,9 @@ pub mod attention;
 pub mod attention_edit;
 mod attention_second;
 pub mod columns;
+pub mod divide;
 pub mod embed;
+pub mod gain;
 pub mod gate;
 pub mod gelu;
 mod host;
@@ -40,6 +45,7 @@ mod linear;
 pub mod matmul;
 mod matmul_f16;
 pub mod mlp;
+pub mod norm_scale;
 pub mod observe;
 mod op;
 pub mod peak;
@@ -65,6 +71,9 @@ pub fn kernels() -> Vec<&'static Kernel> {
         .into_iter()
         .chain([attention_edit::KERNELS, columns::KERNELS, layer_norm::KERNELS, matmul::KERNELS, matmul_f16::KERNELS])
         .chain([
+            divide::KERNELS,
+            gain::KERNELS,
+            norm_scale::KERNELS,
             observe::KERNELS,
             peak::KERNELS,
             rms_norm::KERNELS,

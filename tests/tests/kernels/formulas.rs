@@ -47,6 +47,40 @@ impl Function for RmsNorm {
     }
 }
 
+/// Centred rows with their scales, `[rows, d] -> [rows, d + 1]`.
+pub(crate) struct NormScale {
+    pub(crate) d: usize,
+    pub(crate) form: (bool, f64),
+    pub(crate) frozen: Frozen,
+}
+
+impl Function for NormScale {
+    fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
+        ops::norm_scale(x, self.d, self.form, self.frozen)
+    }
+}
+
+/// Rows divided by their last column, `[rows, d + 1] -> [rows, d]`.
+pub(crate) struct Divide(pub(crate) usize);
+
+impl Function for Divide {
+    fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
+        ops::divide(x, self.0)
+    }
+}
+
+/// Gain and bias, `[rows, d] -> [rows, d]`.
+pub(crate) struct Gain {
+    pub(crate) gain: Vec<f64>,
+    pub(crate) bias: Vec<f64>,
+}
+
+impl Function for Gain {
+    fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
+        ops::gain(x, &constants(&self.gain), &constants(&self.bias))
+    }
+}
+
 /// GELU `[rows, n] -> [rows, n]`.
 pub(crate) struct Gelu(pub(crate) GeluForm, pub(crate) Frozen);
 

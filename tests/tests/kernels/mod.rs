@@ -7,6 +7,7 @@ mod gated;
 mod gelu_grid;
 mod jets;
 mod listed;
+mod norm_parts;
 mod observe;
 mod rms_norm;
 mod rowwise;
