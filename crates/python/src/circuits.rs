@@ -15,7 +15,7 @@ use crate::classes::PyModel;
 use crate::dictionary::PyDictionary;
 use crate::failure::{Failure, Result, value_error};
 use crate::lists::{Many, Pair, Seed, count};
-use crate::observable::PyObservable;
+use crate::observable::Given;
 use crate::result::PyResultOf;
 use crate::work::detached;
 
@@ -44,7 +44,7 @@ impl PyModel {
         py: Python<'_>,
         clean: &Bound<'_, PyAny>,
         corrupted: &Bound<'_, PyAny>,
-        observable: &Bound<'_, PyObservable>,
+        observable: Given<'_>,
         predictors: Many<String>,
         steps: i64,
         exact: bool,
@@ -74,7 +74,7 @@ impl PyModel {
         py: Python<'_>,
         clean: &Bound<'_, PyAny>,
         corrupted: &Bound<'_, PyAny>,
-        observable: &Bound<'_, PyObservable>,
+        observable: Given<'_>,
         place: Pair,
     ) -> Result<PyResultOf> {
         let sites = path_sites(self.model.sizes());
@@ -103,7 +103,7 @@ impl PyModel {
         &self,
         py: Python<'_>,
         prompt: &Bound<'_, PyAny>,
-        observable: &Bound<'_, PyObservable>,
+        observable: Given<'_>,
         neurons: bool,
         patterns: bool,
     ) -> Result<PyResultOf> {
@@ -130,7 +130,7 @@ impl PyModel {
         &self,
         py: Python<'_>,
         prompt: &Bound<'_, PyAny>,
-        observable: Option<&Bound<'_, PyObservable>>,
+        observable: Option<Given<'_>>,
         top: i64,
         averaged: Option<&Bound<'_, PyAveragedOperator>>,
     ) -> Result<PyResultOf> {
@@ -165,7 +165,7 @@ impl PyModel {
         py: Python<'_>,
         clean: &Bound<'_, PyAny>,
         corrupted: &Bound<'_, PyAny>,
-        observable: &Bound<'_, PyObservable>,
+        observable: Given<'_>,
         site: &str,
         token: i64,
         directions: Option<&Bound<'_, PyAny>>,
@@ -202,7 +202,7 @@ impl PyModel {
         py: Python<'_>,
         dictionary: &Bound<'_, PyDictionary>,
         prompt: &Bound<'_, PyAny>,
-        observable: &Bound<'_, PyObservable>,
+        observable: Given<'_>,
         target: Option<&Bound<'_, PyAny>>,
         top: i64,
         exact: bool,

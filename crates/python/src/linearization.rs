@@ -9,7 +9,7 @@ use crate::arrays::{contiguous, floats, to_numpy};
 use crate::classes::PyRun;
 use crate::edit::{PyCotangent, PySource};
 use crate::failure::{Result, value_error};
-use crate::observable::PyObservable;
+use crate::observable::{Given, PyObservable};
 use crate::work::detached;
 
 /// The derivative of the model at a run: tangents by forward mode (`jvp`), cotangents by reverse mode (`vjp`). Several
@@ -83,7 +83,7 @@ impl PyLinearization {
         &self,
         py: Python<'py>,
         sources: &Bound<'py, PyAny>,
-        observable: &Bound<'py, PyObservable>,
+        observable: Given<'py>,
     ) -> Result<Bound<'py, PyAny>> {
         let (one, entries) = entries(sources, |entry| self.sources(entry))?;
         let (run, mode, j) = (&self.run, self.mode, observable.get().of(py, &self.run)?);
@@ -97,12 +97,7 @@ impl PyLinearization {
 
     /// Computes `H s` for sources s, where H is the second derivative of an observable by the field of all places: the
     /// derivative of its sensitivities along s. One entry gives [L+1, T, d], a list of K entries [K, L+1, T, d].
-    fn hvp<'py>(
-        &self,
-        py: Python<'py>,
-        sources: &Bound<'py, PyAny>,
-        observable: &Bound<'py, PyObservable>,
-    ) -> Result<Array<'py>> {
+    fn hvp<'py>(&self, py: Python<'py>, sources: &Bound<'py, PyAny>, observable: Given<'py>) -> Result<Array<'py>> {
         let (one, entries) = entries(sources, |entry| self.sources(entry))?;
         let (run, mode, j) = (&self.run, self.mode, observable.get().of(py, &self.run)?);
         let fields = detached(py, |_| run.linearize(mode).hvp(&entries, &j))?;

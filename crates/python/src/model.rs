@@ -17,7 +17,7 @@ use crate::classes::{PyModel, PyRun};
 use crate::edit::PyEdit;
 use crate::failure::{Failure, Result, value_error};
 use crate::lists::{DeviceName, List, Many, Seed, count, counts};
-use crate::observable::PyObservable;
+use crate::observable::{Given, PyObservable};
 use crate::opened::Opened;
 use crate::prompt_rows::PromptArguments;
 use crate::prompts::PyPrompts;
@@ -197,7 +197,7 @@ impl PyModel {
         py: Python<'_>,
         clean: &Bound<'_, PyAny>,
         corrupted: &Bound<'_, PyAny>,
-        observable: &Bound<'_, PyObservable>,
+        observable: Given<'_>,
         sites: Many<String>,
         predictors: Many<String>,
         interactions: Option<i64>,

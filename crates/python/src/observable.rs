@@ -1,7 +1,9 @@
 //! The class `Observable`: a scalar of a run, defined before there is a run.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use resolvent::model::{
     Distribution, Error, Model, Observable, ObservableContext, Quantity, Run, Term, from_end, token_text,
@@ -11,7 +13,7 @@ use crate::arguments::{Token, TokenList, check_model, fits};
 use crate::arrays::vector;
 use crate::classes::PyRun;
 use crate::failure::{Result, value_error};
-use crate::lists::List;
+use crate::lists::{List, shown};
 use crate::work::detached;
 
 /// A scalar J of a run, made from text in the grammar of observables: `Observable('logprob(" Paris") - entropy()@-2')`.
@@ -23,6 +25,30 @@ use crate::work::detached;
 #[derive(PartialEq)]
 pub(crate) struct PyObservable {
     pub(crate) terms: Vec<(f32, Arc<Kind>)>,
+}
+
+/// An observable as an argument. Its text alone is refused, with the class that reads it.
+pub(crate) struct Given<'py>(Bound<'py, PyObservable>);
+
+impl<'py> Deref for Given<'py> {
+    type Target = Bound<'py, PyObservable>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Given<'py> {
+    type Error = PyErr;
+
+    fn extract(any: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let fix = match any.extract::<String>() {
+            Ok(text) => format!("give Observable({text:?}), which reads text"),
+            Err(_) => "give one such as logit(\" Paris\"), or Observable(text)".to_owned(),
+        };
+        let given = any.cast::<PyObservable>().map(|one| Self(one.to_owned()));
+        given.map_err(|_| PyTypeError::new_err(format!("expected an observable, got {}; {fix}", shown(&any))))
+    }
 }
 
 /// A part of an observable. Positions count from the end if they are negative.

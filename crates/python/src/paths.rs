@@ -7,7 +7,7 @@ use resolvent::model::{Edge, Reader, Writer, outputs_of, path_sites};
 use crate::classes::PyModel;
 use crate::failure::{Failure, Result, value_error};
 use crate::lists::Many;
-use crate::observable::PyObservable;
+use crate::observable::Given;
 use crate::work::detached;
 
 #[pymethods]
@@ -27,7 +27,7 @@ impl PyModel {
         py: Python<'_>,
         clean: &Bound<'_, PyAny>,
         corrupted: &Bound<'_, PyAny>,
-        observable: &Bound<'_, PyObservable>,
+        observable: Given<'_>,
         senders: Many<String>,
         receivers: Many<String>,
     ) -> Result<f64> {

@@ -8,7 +8,7 @@ use crate::arguments::{place, run_of};
 use crate::classes::PyRun;
 use crate::failure::{Failure, Result};
 use crate::lists::{Many, Pair, Seed, count, counts};
-use crate::observable::PyObservable;
+use crate::observable::Given;
 use crate::result::PyResultOf;
 use crate::slice::Vectors;
 use crate::work::detached;
@@ -36,7 +36,7 @@ impl PyRun {
     fn quadratic(
         &self,
         py: Python<'_>,
-        observable: &Bound<'_, PyObservable>,
+        observable: Given<'_>,
         at: Pair,
         basis: Option<&Bound<'_, PyAny>>,
         rank: Option<i64>,

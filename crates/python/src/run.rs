@@ -13,7 +13,7 @@ use crate::classes::{PyModel, PyRun, labels};
 use crate::failure::Result;
 use crate::linearization::PyLinearization;
 use crate::lists::{List, Many, Pair, Seed, count, counts};
-use crate::observable::PyObservable;
+use crate::observable::Given;
 use crate::result::PyResultOf;
 use crate::slice::{SliceArguments, slice};
 use crate::work::detached;
@@ -67,7 +67,7 @@ impl PyRun {
     }
 
     /// Computes the value of an observable.
-    fn value(&self, py: Python<'_>, observable: &Bound<'_, PyObservable>) -> Result<f64> {
+    fn value(&self, py: Python<'_>, observable: Given<'_>) -> Result<f64> {
         let (run, j) = (&self.run, observable.get().of(py, &self.run)?);
         detached(py, |_| run.value(&j))
     }
@@ -100,11 +100,11 @@ impl PyRun {
     #[pyo3(signature = (observable, *, direction = None, donor = None))]
     fn sensitivity(
         &self,
-        observable: &Bound<'_, PyObservable>,
+        observable: Given<'_>,
         direction: Option<&str>,
         donor: Option<&Bound<'_, PyAny>>,
     ) -> Result<PyResultOf> {
-        analyses::sensitivity(&self.run, observable, direction, donor)
+        analyses::sensitivity(&self.run, &observable, direction, donor)
     }
 
     /// Attention patterns [H, T, T] of a block, queries by keys: TransformerLens' `hook_pattern`.
@@ -134,14 +134,14 @@ impl PyRun {
         at: Pair,
         direction: Option<&Bound<'_, PyAny>>,
         unit: bool,
-        observable: Option<&Bound<'_, PyObservable>>,
+        observable: Option<Given<'_>>,
         donor: Option<&Bound<'_, PyAny>>,
         geometry: bool,
         directions: i64,
         nodes: i64,
     ) -> Result<PyResultOf> {
         let (directions, nodes) = ((count("directions", directions)?, 0), count("nodes", nodes)?);
-        let along = Direct::new(&self.run, py, (direction, unit), (observable, donor))?;
+        let along = Direct::new(&self.run, py, (direction, unit), (observable.as_deref(), donor))?;
         analyses::green(py, &self.run, at, along, GreenOptions { geometry, directions, nodes })
     }
 
@@ -157,7 +157,7 @@ impl PyRun {
     #[pyo3(signature = (observable, at = None, direction = None, *, unit = false, donor = None, steps = 0))]
     fn flow(
         &self,
-        observable: &Bound<'_, PyObservable>,
+        observable: Given<'_>,
         at: Option<Pair>,
         direction: Option<&Bound<'_, PyAny>>,
         unit: bool,
@@ -165,16 +165,16 @@ impl PyRun {
         steps: i64,
     ) -> Result<PyResultOf> {
         let steps = count("steps", steps)?;
-        let along = Direct::new(&self.run, observable.py(), (direction, unit), (Some(observable), donor))?;
-        analyses::flow(&self.run, observable, (at, along), FlowOptions { steps })
+        let along = Direct::new(&self.run, observable.py(), (direction, unit), (Some(&*observable), donor))?;
+        analyses::flow(&self.run, &observable, (at, along), FlowOptions { steps })
     }
 
     /// Checks the identities of the derivatives that follow from symmetries of the model. One that fails is an error.
     ///
     /// Arrays: `figures` [I], relative to the size of their terms, or -1 for an identity that does not hold; the
     /// metadata have their names as `identities`, and why some do not hold as `left_out.NAME`.
-    fn identities(&self, observable: &Bound<'_, PyObservable>) -> Result<PyResultOf> {
-        analyses::identities(&self.run, observable)
+    fn identities(&self, observable: Given<'_>) -> Result<PyResultOf> {
+        analyses::identities(&self.run, &observable)
     }
 
     /// Computes blocks U^T G V of the Green operator between a basis V of sources and a basis U of readouts.
@@ -207,7 +207,7 @@ impl PyRun {
         rank: Option<i64>,
         sources: Option<Many<Pair>>,
         targets: Option<Many<Pair>>,
-        observable: Option<&Bound<'_, PyObservable>>,
+        observable: Option<Given<'_>>,
         position: i64,
         donors: List<Bound<'_, PyAny>>,
         nodes: i64,
@@ -218,7 +218,7 @@ impl PyRun {
     ) -> Result<PyResultOf> {
         let (rank, nodes) = (counts("rank", rank)?, count("nodes", nodes)?);
         let arguments = SliceArguments { rank, sources, targets, position, nodes, amplitude, out, fresh, progress };
-        slice(py, &self.run, [basis, readout], (observable, &donors.0), arguments)
+        slice(py, &self.run, [basis, readout], (observable.as_deref(), &donors.0), arguments)
     }
 
     /// Measures the amplitude up to which the first-order response of an observable to a source is accurate.
@@ -236,7 +236,7 @@ impl PyRun {
     )]
     fn regime(
         &self,
-        observable: &Bound<'_, PyObservable>,
+        observable: Given<'_>,
         direction: Option<&Bound<'_, PyAny>>,
         unit: bool,
         sites: Option<Many<Pair>>,
@@ -246,11 +246,11 @@ impl PyRun {
         nodes: i64,
         donor: Option<&Bound<'_, PyAny>>,
     ) -> Result<PyResultOf> {
-        let along = Direct::new(&self.run, observable.py(), (direction, unit), (Some(observable), donor))?;
+        let along = Direct::new(&self.run, observable.py(), (direction, unit), (Some(&*observable), donor))?;
         let usual = RegimeOptions::default();
         let amplitudes = amplitudes.map_or(usual.amplitudes, |amplitudes| amplitudes.0);
         let options = RegimeOptions { amplitudes, absolute, field, nodes: count("nodes", nodes)? };
-        analyses::regime(&self.run, observable, along, (sites.as_ref().map(|sites| &sites.0[..]), options))
+        analyses::regime(&self.run, &observable, along, (sites.as_ref().map(|sites| &sites.0[..]), options))
     }
 
     /// Finds sources that change observables, or the field, by given amounts, and checks them with a run of the model.
@@ -297,14 +297,14 @@ impl PyRun {
     fn transfer(
         &self,
         donor: &Bound<'_, PyAny>,
-        observable: &Bound<'_, PyObservable>,
+        observable: Given<'_>,
         scale: f32,
         controls: i64,
         seed: Seed,
         others: List<Bound<'_, PyAny>>,
     ) -> Result<PyResultOf> {
         let options = TransferOptions { scale, random: count("controls", controls)?, seed: seed.0 };
-        analyses::transfer(&self.run, (donor, &others.0), observable, &options)
+        analyses::transfer(&self.run, (donor, &others.0), &observable, &options)
     }
 
     fn __repr__(&self) -> String {

@@ -233,6 +233,14 @@ def test_heads_alone_have_values_and_maps(tiny):
     matplotlib.pyplot.close("all")
 
 
+def test_text_alone_is_no_observable(tiny, run):
+    for call in (run.value, run.sensitivity, lambda J: tiny.attribute(run, J), lambda J: run.linearize().along([], J)):
+        with pytest.raises(TypeError, match=r"expected an observable, got 'logit'; give Observable\(\"logit\"\), which"):
+            call("logit")
+        with pytest.raises(TypeError, match=r"expected an observable, got 3; give one such as logit\("):
+            call(3)
+
+
 def test_results_are_handed_to_tensor_libraries(run):
     chi = run.sensitivity(J)
     copied = np.from_dlpack(chi)
