@@ -99,6 +99,8 @@ fn names_of(kind: SiteKind) -> [&'static str; 3] {
         SiteKind::Mid => ["predicted.mid", "cost.mid", "reliability.mid"],
         SiteKind::AttnOut => ["predicted.attn_out", "cost.attn_out", "reliability.attn_out"],
         SiteKind::MlpOut => ["predicted.mlp_out", "cost.mlp_out", "reliability.mlp_out"],
+        SiteKind::Ln1Scale => ["predicted.ln1_scale", "cost.ln1_scale", "reliability.ln1_scale"],
+        SiteKind::Ln2Scale => ["predicted.ln2_scale", "cost.ln2_scale", "reliability.ln2_scale"],
         SiteKind::Q => ["predicted.q", "cost.q", "reliability.q"],
         SiteKind::K => ["predicted.k", "cost.k", "reliability.k"],
         SiteKind::V => ["predicted.v", "cost.v", "reliability.v"],

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use resolvent_engine::did_you_mean;
-use resolvent_model::{Site, Sizes};
+use resolvent_model::{Site, Sizes, StreamNorm};
 
 use crate::error::{Error, Result};
 
@@ -19,6 +19,10 @@ pub enum SiteKind {
     AttnOut,
     /// `hook_mlp_out`, what the MLP adds.  `[L, T]`
     MlpOut,
+    /// `ln1.hook_scale`, what the norm before attention divides by.  `[L, T]`
+    Ln1Scale,
+    /// `ln2.hook_scale`, what the norm before the MLP divides by.  `[L, T]`
+    Ln2Scale,
     /// `hook_q` of each head.  `[L, H, T]`
     Q,
     /// `hook_k` of each key and value head.  `[L, H, T]`
@@ -33,8 +37,19 @@ pub enum SiteKind {
 
 impl SiteKind {
     /// All kinds.
-    pub const ALL: [Self; 9] =
-        [Self::Resid, Self::Mid, Self::AttnOut, Self::MlpOut, Self::Q, Self::K, Self::V, Self::Z, Self::Pattern];
+    pub const ALL: [Self; 11] = [
+        Self::Resid,
+        Self::Mid,
+        Self::AttnOut,
+        Self::MlpOut,
+        Self::Ln1Scale,
+        Self::Ln2Scale,
+        Self::Q,
+        Self::K,
+        Self::V,
+        Self::Z,
+        Self::Pattern,
+    ];
 
     /// Returns its name on the command line and in result files.
     pub fn name(self) -> &'static str {
@@ -43,6 +58,8 @@ impl SiteKind {
             Self::Mid => "mid",
             Self::AttnOut => "attn_out",
             Self::MlpOut => "mlp_out",
+            Self::Ln1Scale => "ln1_scale",
+            Self::Ln2Scale => "ln2_scale",
             Self::Q => "q",
             Self::K => "k",
             Self::V => "v",
@@ -63,6 +80,8 @@ impl SiteKind {
             Self::Mid => blocks.map(Site::ResidMid).collect(),
             Self::AttnOut => blocks.map(Site::AttnOut).collect(),
             Self::MlpOut => blocks.map(Site::MlpOut).collect(),
+            Self::Ln1Scale => blocks.map(|l| Site::NormScale(StreamNorm::Attention(l))).collect(),
+            Self::Ln2Scale => blocks.map(|l| Site::NormScale(StreamNorm::Mlp(l))).collect(),
             Self::Q => heads(Site::Q),
             Self::K => heads(Site::K),
             Self::V => heads(Site::V),
@@ -79,7 +98,9 @@ impl SiteKind {
     pub fn axes(self, sizes: &Sizes, tokens: usize) -> Vec<(&'static str, usize)> {
         match self {
             Self::Resid => vec![("level", sizes.layers + 1), ("token", tokens)],
-            Self::Mid | Self::AttnOut | Self::MlpOut => vec![("block", sizes.layers), ("token", tokens)],
+            Self::Mid | Self::AttnOut | Self::MlpOut | Self::Ln1Scale | Self::Ln2Scale => {
+                vec![("block", sizes.layers), ("token", tokens)]
+            }
             Self::Q | Self::K | Self::V | Self::Z | Self::Pattern => {
                 vec![("block", sizes.layers), ("head", self.heads(sizes)), ("token", tokens)]
             }
@@ -93,6 +114,8 @@ impl SiteKind {
             Self::Mid => ["effect.mid", "first_order.mid"],
             Self::AttnOut => ["effect.attn_out", "first_order.attn_out"],
             Self::MlpOut => ["effect.mlp_out", "first_order.mlp_out"],
+            Self::Ln1Scale => ["effect.ln1_scale", "first_order.ln1_scale"],
+            Self::Ln2Scale => ["effect.ln2_scale", "first_order.ln2_scale"],
             Self::Q => ["effect.q", "first_order.q"],
             Self::K => ["effect.k", "first_order.k"],
             Self::V => ["effect.v", "first_order.v"],

@@ -24,8 +24,8 @@ _Positions = Union[_Int, slice, Sequence[_Int], NDArray[np.integer[Any]], None]
 _Path = Union[str, PathLike[str]]
 _Floats = NDArray[np.float32]
 _Token = Union[str, _Int]
-# One name or several. Kinds of sites: resid, mid, attn_out, mlp_out, q, k, v, z, pattern. Predictors: first_order,
-# curvature, hvp, integrated, relp.
+# One name or several. Kinds of sites: resid, mid, attn_out, mlp_out, ln1_scale, ln2_scale, q, k, v, z, pattern.
+# Predictors: first_order, curvature, hvp, integrated, relp.
 _Names = Union[str, Sequence[str]]
 
 @final
