@@ -26,4 +26,4 @@ pub use linear::{AffineWeights, LinearWeights};
 pub use op_check::{Allowed, Done, OpCheck, Record};
 pub use random::Random;
 pub use subject::{Subject, gpus, rounding_subjects, subjects, variant_subjects};
-pub use twin::{Twin, keys_of, orders, tangents};
+pub use twin::{Twin, keys_of, norm_of, orders, tangents};

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use resolvent_model::{
     Activation, Architecture, Change, Checkpoint, Config, Edit, Mode, Model, RandomWeights, Site, Sizes, Source,
-    WeightSource, tiny,
+    StreamNorm, WeightSource, tiny,
 };
 use resolvent_reference::ops::{self, Frozen, GeluForm};
-use resolvent_reference::{Dual, Gpt2, Scalar, Site as Stage, Trace};
+use resolvent_reference::{Dual, Gpt2, Norm, Scalar, Site as Stage, Trace};
 
 use crate::linear::{AffineWeights, LinearWeights};
 use crate::subject::Subject;
@@ -216,7 +216,9 @@ impl Twin {
             Stage::MlpPre(l) => &trace.blocks[l].mlp_pre,
             Stage::MlpPost(l) => &trace.blocks[l].mlp_post,
             Stage::MlpOut(l) => &trace.blocks[l].mlp_out,
-            Stage::Scores(..) | Stage::Pattern(..) => panic!("a trace has no {stage:?}"),
+            Stage::Scores(..) | Stage::Pattern(..) | Stage::NormScale(_) | Stage::Normalized(_) => {
+                panic!("a trace has no {stage:?}")
+            }
         };
         rows.chunks(width).flat_map(|row| &row[columns.clone()]).copied().collect()
     }
@@ -238,6 +240,8 @@ impl Twin {
             Site::V(l, _) => Stage::V(l),
             Site::Embed => Stage::Embed,
             Site::PosEmbed => Stage::PosEmbed,
+            Site::NormScale(norm) => Stage::NormScale(norm_of(norm)),
+            Site::Normalized(norm) => Stage::Normalized(norm_of(norm)),
             Site::Z(l, _) => Stage::Z(l),
             Site::Result(l, _) => Stage::Result(l),
             Site::MlpPre(l) => Stage::MlpPre(l),
@@ -253,6 +257,7 @@ impl Twin {
     fn width(&self, stage: Stage) -> usize {
         match stage {
             Stage::MlpPre(_) | Stage::MlpPost(_) => self.config.n_inner(),
+            Stage::NormScale(_) => 1,
             Stage::Result(_) => self.config.n_head * self.config.n_embd,
             _ => self.config.n_embd,
         }
@@ -268,6 +273,15 @@ impl Twin {
             whole.into_iter().chain(split).chain([Site::MlpPre(l), Site::MlpPost(l)]).collect::<Vec<_>>()
         };
         [Site::Embed, Site::PosEmbed].into_iter().chain((0..self.config.n_layer).flat_map(block)).collect()
+    }
+}
+
+/// Returns the reference's name of a norm of the stream.
+pub fn norm_of(norm: StreamNorm) -> Norm {
+    match norm {
+        StreamNorm::Attention(l) => Norm::Attention(l),
+        StreamNorm::Mlp(l) => Norm::Mlp(l),
+        StreamNorm::Final => Norm::Final,
     }
 }
 

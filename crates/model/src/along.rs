@@ -96,7 +96,7 @@ impl Linearization<'_> {
     /// Computes the derivatives along sources of runs whose observables are expanded together.
     fn along_expanded(&self, probed: &[ProbedRun<'_>], expansion: &Expansion) -> Result<Vec<Along>> {
         let (program, mut along) = (self.run.program(), vec![Along::default(); probed.len()]);
-        let wanted: BTreeSet<usize> = expansion.points.iter().map(|(_, p)| program.field[p.level]).collect();
+        let wanted: BTreeSet<usize> = expansion.points.iter().map(|(_, p)| program.read_from(p)).collect();
         if wanted.is_empty() {
             return Ok(along);
         }
@@ -113,7 +113,10 @@ impl Linearization<'_> {
             let results = tangent(program, &mut rec, &batch, trace, (&wanted, Order::Second))?;
             self.device().submit(rec)?;
             let here = |&value: &usize| {
-                Some((results[value].as_ref()?, reads_at(&batch, value, expansion, |l| program.field[l] == value)))
+                Some((
+                    results[value].as_ref()?,
+                    reads_at(&batch, value, expansion, |point| program.read_from(point) == value),
+                ))
             };
             let reads: Vec<(&Tensor, [Vec<Read>; 2])> = wanted.iter().filter_map(here).collect();
             let parts = reads.iter().flat_map(|(jets, reads)| reads.iter().map(move |reads| (*jets, reads)));
@@ -138,7 +141,7 @@ impl Linearization<'_> {
             rec.scope("ln_f");
             let spans: Vec<Span> = reads.iter().map(|read| expansion.points[read.point].0).collect();
             let table = Rows::new(device, &spans)?;
-            pending.jet = model.0.weights.final_norm.jet(&mut rec, &table, &base.head_residuals, &[&pending.jet])?;
+            pending.jet = base.program.final_norm.jet(&mut rec, &table, &base.head_residuals, &[&pending.jet])?;
             let curved = reads.iter().enumerate().filter_map(|(i, read)| Some((i, expansion.place(read.point)?)));
             let pairs: Vec<(usize, u32)> = curved.map(|(i, place)| (2 * i, place)).collect();
             if let (Some(curvature), false) = (&expansion.curvature, pairs.is_empty()) {
@@ -211,15 +214,16 @@ struct Read {
 }
 
 /// Returns what is read from the jets of a value: projections, and functions of logits.
-fn reads_at(batch: &Batch, value: usize, expansion: &Expansion, here: impl Fn(usize) -> bool) -> [Vec<Read>; 2] {
+fn reads_at(batch: &Batch, value: usize, expansion: &Expansion, here: impl Fn(&Point) -> bool) -> [Vec<Read>; 2] {
     let (active, mut reads) = (batch.active(value, PassDirection::Forward), [Vec::new(), Vec::new()]);
     // A sequence that joins above the level does not change it.
     for i in (0..batch.len()).filter(|&i| batch.range(i).end <= active) {
         let (first, sequence) = (batch.range(i).start, batch.sequence(i));
         for point in expansion.of[sequence.id].clone() {
-            let Point { level, token, part } = &expansion.points[point].1;
+            let at = &expansion.points[point].1;
+            let Point { token, part, .. } = at;
             // Nor does one that does not own the token.
-            if here(*level) && sequence.owns(*token) {
+            if here(at) && sequence.owns(*token) {
                 let row = first + token - sequence.span.start;
                 reads[usize::from(matches!(part, Part::Logits(_)))].push(Read { row, point, item: sequence.id });
             }

@@ -98,6 +98,7 @@ impl Edit {
             return Err(Error::Place(format!("{} at token {token}: the prompt has tokens 0 to {last}", self.site)));
         }
         self.check_key()?;
+        self.check_scale()?;
         let width = self.site.width(sizes);
         let elements: &[f32] = match &self.change {
             Change::Add(s) | Change::Put(s) | Change::Project(s) if s.len() != width => {
@@ -145,6 +146,18 @@ impl Edit {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Checks that the scale of a norm does not become zero.
+    fn check_scale(&self) -> Result<()> {
+        let (Site::NormScale(_), Self { site, token, .. }) = (self.site, self) else { return Ok(()) };
+        let reason = match &self.change {
+            Change::Put(s) if s.first() == Some(&0.0) => "a norm divides by its scale; put another number than 0",
+            Change::Scale(0.0) => "a norm divides by its scale; give another factor than 0",
+            Change::Project(_) => "a scale is one number; use add, put or scale",
+            _ => return Ok(()),
+        };
+        Err(Error::Place(format!("{site} at token {token}: {reason}")))
     }
 
     /// Returns the edit of a batch row, for the primal. A row to take is one of the base run: see

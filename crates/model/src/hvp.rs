@@ -187,10 +187,10 @@ impl Linearization<'_> {
         (paired.chain(shared).collect(), places)
     }
 
-    /// Computes the cotangents of h\[L\] for functions of the logits, and their tangents for each sequence.
+    /// Computes the cotangents of what the head reads for functions of the logits, and their tangents for each sequence.
     ///
     /// Returns rows `[rows, d]`, those of [`Head::tokens`] for each sequence, and the first row of each by its id. A
-    /// sequence whose tangent does not reach h\[L\] has no rows. Returns `None` if no tangent reaches h\[L\].
+    /// sequence whose tangent does not reach the head has no rows. Returns `None` if no tangent reaches it.
     fn head_cotangents(
         &self,
         rec: &mut Recording,
@@ -200,7 +200,7 @@ impl Linearization<'_> {
     ) -> Result<Option<(Tensor, BTreeMap<usize, usize>)>> {
         let Some(h_dot) = &dots.last else { return Ok(None) };
         let (base, device, model) = (&self.run.base, self.device(), self.run.model());
-        let weights = &model.0.weights;
+        let final_norm = &base.program.final_norm;
         let active = h_dot.shape().lengths()[0];
         let head_of = |i: usize| joint.place(batch.sequence(i), (of, count));
         let here: Vec<usize> = (0..batch.len())
@@ -247,7 +247,7 @@ impl Linearization<'_> {
             None => x_bar.clone(),
             Some(curvature) => {
                 let table = Rows::new(device, &spans[..n])?;
-                let x_dot = weights.final_norm.jvp(rec, &table, &base.head_residuals, &[&h_dot])?;
+                let x_dot = final_norm.jvp(rec, &table, &base.head_residuals, &[&h_dot])?;
                 let mut pairs = Vec::new();
                 for (k, &i) in here.iter().enumerate() {
                     let Head { reads, tokens, .. } = joint.heads[head_of(i)];
@@ -272,7 +272,7 @@ impl Linearization<'_> {
         let paired = Paired { residuals: &residuals, rows: rows.len() };
         rec.scope("ln_f");
         let table = Rows::paired(device, &spans, &shared)?;
-        let bar = single(weights.final_norm.hvp(rec, &table, (&base.head_residuals, paired), &bar, &[None])?)?;
+        let bar = single(final_norm.hvp(rec, &table, (&base.head_residuals, paired), &bar, &[None])?)?;
         let ids = here.iter().map(|&i| batch.sequence(i).id).chain(reading.iter().map(|head| count + head));
         Ok(Some((bar, ids.zip(firsts).collect())))
     }
@@ -329,7 +329,7 @@ struct Head<'a> {
     tokens: Range<usize>,
     /// Projections of the field: level and token, and the vector.
     projections: Vec<((usize, usize), Vec<f32>)>,
-    /// The value of the highest level that is read.
+    /// The highest value that is read.
     top: ValueId,
     /// One past the last token that is read.
     end: usize,
@@ -339,7 +339,10 @@ impl<'a> Head<'a> {
     fn new(run: &'a Run, observable: &'a Observable) -> Result<Self> {
         observable.check(run.sizes(), run.tokens())?;
         let (mut reads, mut projections) = (Vec::new(), Vec::new());
-        for Point { level, token, part } in observable.points(run.sizes())? {
+        let mut top = 0;
+        for point in observable.points(run.sizes())? {
+            top = top.max(run.program().read_from(&point));
+            let Point { level, token, part } = point;
             match part {
                 Part::Projection(u) => projections.push(((level, token), u)),
                 Part::Logits(function) => reads.push((token, function)),
@@ -349,7 +352,6 @@ impl<'a> Head<'a> {
             (Some((first, _)), Some((last, _))) => *first..last + 1,
             _ => 0..0,
         };
-        let top = run.program().field[observable.level(run.sizes())];
         Ok(Self { run, observable, reads, tokens, projections, top, end: observable.position() + 1 })
     }
 

@@ -84,7 +84,7 @@ impl KeyValueCache {
         let rows = model.0.weights.embed.primal(&mut rec, &ids?, &positions?)?;
         let residuals = self.past.iter().map(|past| past.as_ref().map(Past::base)).collect();
         let base = Trace { values: vec![None; self.program.values()], residuals };
-        let top = self.program.field[sizes.layers];
+        let top = self.program.head_input;
         let keep = Keep { values: [top].into(), residuals: true, narrow: None };
         let bottom = self.program.field[0];
         let trace = forward(&self.program, &mut rec, &batch, Origin::Rows { base: &base, at: bottom, rows }, &keep)?;
@@ -97,7 +97,7 @@ impl KeyValueCache {
         }
         rec.scope("ln_f");
         let last = retained(&trace, top)?;
-        let normed = model.0.weights.final_norm.primal(&mut rec, &batch.rows, None, &[last])?.y;
+        let normed = self.program.final_norm.primal(&mut rec, &batch.rows, None, &[last])?.y;
         device.submit(rec)?;
         (self.past, self.normed, self.last) = (past, normed, 0);
         self.tokens.push(token);

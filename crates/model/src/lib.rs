@@ -56,6 +56,7 @@ mod memory_files;
 mod mode;
 mod model;
 mod named;
+mod norm_parts;
 mod observable;
 mod observable_text;
 mod order;

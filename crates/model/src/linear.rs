@@ -1,10 +1,6 @@
 //! The tangent map of a run: passes of K tangents, or of K cotangents, over one shared primal.
 
-use std::sync::Arc;
-
 use resolvent_engine::{Device, stepped};
-
-use resolvent_ops::Op;
 
 use crate::arch::Sizes;
 use crate::batch::{Batch, PassDirection, Sequence};
@@ -95,8 +91,6 @@ pub struct Linearization<'a> {
     mode: Mode,
     /// The list of operations in this mode; `None` if it is the run's own list.
     program: Option<Program>,
-    /// The final norm in this mode.
-    pub(crate) final_norm: Arc<dyn Op>,
 }
 
 impl Run {
@@ -108,9 +102,8 @@ impl Run {
 
 impl<'a> Linearization<'a> {
     pub(crate) fn new(run: &'a Run, mode: Mode) -> Self {
-        let (frozen, norm) = (mode.frozen(), &run.model().0.weights.final_norm);
-        let program = (mode != Mode::Exact).then(|| run.program().freeze(frozen));
-        Self { run, mode, program, final_norm: norm.freeze(frozen).unwrap_or_else(|| norm.clone()) }
+        let program = (mode != Mode::Exact).then(|| run.program().freeze(mode.frozen()));
+        Self { run, mode, program }
     }
 
     /// Returns the mode.

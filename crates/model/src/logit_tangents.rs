@@ -1,13 +1,19 @@
 //! Logits to first order: how they change along vectors at the last level, at positions of one run or of several.
 
+use std::collections::BTreeSet;
+
+use resolvent_engine::{Recording, Tensor};
 use resolvent_ops::{Rows, Span};
 
+use crate::batch::{Batch, PassDirection};
 use crate::checkpoint::first_non_finite;
 use crate::edit::Edit;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::grouped::group_by;
-use crate::linear::Linearization;
+use crate::linear::{Linearization, Source, SourcedRun};
 use crate::mode::Mode;
+use crate::order::Order;
+use crate::passes::tangent;
 use crate::run::Run;
 use crate::site::Site;
 
@@ -65,11 +71,14 @@ impl Linearization<'_> {
         }
         let vectors: Vec<f32> = tangents.iter().flat_map(|at| at.vector).copied().collect();
         let spans: Vec<Span> = tangents.iter().map(|at| at.run.span(at.position, at.position + 1)).collect();
-        let x = self.device().upload("source", &[("rows", n), ("d", sizes.d)], &vectors)?;
         let rows = Rows::new(self.device(), &spans)?;
         let mut rec = self.device().record();
+        let x = match self.program().divides_final_norm() {
+            true => self.tangents_at_head(&mut rec, tangents)?,
+            false => self.device().upload("source", &[("rows", n), ("d", sizes.d)], &vectors)?,
+        };
         rec.scope("ln_f");
-        let x = self.final_norm.jvp(&mut rec, &rows, &self.run.base.head_residuals, &[&x])?;
+        let x = self.program().final_norm.jvp(&mut rec, &rows, &self.run.base.head_residuals, &[&x])?;
         let points: Vec<usize> = spans.iter().map(|span| span.primal + span.start).collect();
         let logits = self.run.base.all_logits(rec, &x, &(0..n).collect::<Vec<usize>>(), Some(&points))?;
         match first_non_finite(&logits) {
@@ -79,5 +88,22 @@ impl Linearization<'_> {
             }
             None => Ok(logits),
         }
+    }
+
+    /// Records the tangents of what the head reads, `[n, d]`, where parts of the final norm are in the list.
+    fn tangents_at_head(&self, rec: &mut Recording, tangents: &[LogitTangent<'_>]) -> Result<Tensor> {
+        let (program, top, sizes) = (self.program(), self.program().head_input, self.sizes());
+        let at = |t: &LogitTangent<'_>| Source {
+            site: Site::level(sizes.layers, sizes),
+            token: t.position,
+            vector: t.vector.to_vec(),
+        };
+        let sources: Vec<[Source; 1]> = tangents.iter().map(|t| [at(t)]).collect();
+        let sourced = tangents.iter().zip(&sources).map(|(t, sources)| SourcedRun { run: t.run, sources });
+        let sequences = self.sequences(&sourced.collect::<Vec<_>>(), |i| tangents[i].position + 1)?;
+        let batch = Batch::new(self.device(), &sequences, PassDirection::Forward)?;
+        let wanted = BTreeSet::from([top]);
+        let dots = tangent(program, rec, &batch, &self.run.base.trace, (&wanted, Order::First))?;
+        dots[top].clone().ok_or_else(|| Error::Place("a source at the last level reaches the head".to_owned()))
     }
 }

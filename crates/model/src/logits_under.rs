@@ -8,7 +8,7 @@ use crate::checkpoint::first_non_finite;
 use crate::edit::Edit;
 use crate::error::Result;
 use crate::passes::{Keep, Origin, forward};
-use crate::points::{Part, Point};
+use crate::points::{HeadFunction, Part, Point};
 use crate::run::{Run, retained};
 use crate::splits::groups;
 use crate::sweep::{branch, place_of};
@@ -30,7 +30,7 @@ impl Run {
     ) -> Result<()> {
         let (sizes, model, program) = (self.sizes(), self.model(), self.program());
         let own = self.logits_at(position)?;
-        let point = [Point { level: sizes.layers, token: position, part: Part::Projection(Vec::new()) }];
+        let point = [Point { level: sizes.layers, token: position, part: Part::Logits(HeadFunction::default()) }];
         let (mut sequences, mut untouched) = (Vec::new(), Vec::new());
         for (id, edits) in edit_lists.iter().enumerate() {
             let edits = edits.as_ref();
@@ -43,7 +43,7 @@ impl Run {
         for ids in untouched.chunks(model.most_logit_rows()) {
             visit(ids, own.repeat(ids.len()));
         }
-        let top = program.field[sizes.layers];
+        let top = program.head_input;
         for group in stepped("edited runs", groups(model, 1, sequences), Vec::len) {
             let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
             let narrow = match program.mixed(sizes.layers) {
@@ -67,7 +67,7 @@ impl Run {
                 let h = model.select_rows(&mut rec, h, &rows)?;
                 let span = self.span(position, position + 1);
                 let table = Rows::new(self.device(), &vec![span; rows.len()])?;
-                let normed = model.0.weights.final_norm.primal(&mut rec, &table, None, &[&h])?.y;
+                let normed = program.final_norm.primal(&mut rec, &table, None, &[&h])?.y;
                 rec.scope("unembed");
                 let logits = model.logits(&mut rec, &normed, &(0..rows.len()).collect::<Vec<usize>>())?;
                 self.device().submit(rec)?;

@@ -12,7 +12,9 @@ use resolvent_ops::columns::Columns;
 use resolvent_ops::{Frozen, Op};
 
 use crate::arch::Sizes;
+use crate::points::{Part, Point};
 use crate::site::Site;
+use crate::stream_norm::StreamNorm;
 
 /// Index of a value of the list: 0 is the embedding, and every operation computes the next value.
 ///
@@ -45,6 +47,12 @@ pub(crate) struct Program {
     pub(crate) nodes: Vec<Node>,
     /// The values h\[0\] to h\[L\].
     pub(crate) field: Vec<ValueId>,
+    /// What the head reads: h\[L\], or the normalized rows where sites name parts of the final norm.
+    pub(crate) head_input: ValueId,
+    /// The final norm, or its gain and bias where its other parts are in the list.
+    pub(crate) final_norm: Arc<dyn Op>,
+    /// Where sites name parts of a norm: its centred rows beside their scales, and the normalized rows.
+    norms: BTreeMap<StreamNorm, [ValueId; 2]>,
     parts: Vec<Parts>,
     gated: bool,
     /// Whether the model learns positions.
@@ -92,7 +100,8 @@ impl Program {
         let frozen = |op: &Arc<dyn Op>| op.freeze(frozen).unwrap_or_else(|| op.clone());
         let node =
             |node: &Node| Node { op: frozen(&node.op), edited: node.edited.as_ref().map(frozen), ..node.clone() };
-        Self { nodes: self.nodes.iter().map(node).collect(), ..self.clone() }
+        let nodes = self.nodes.iter().map(node).collect();
+        Self { nodes, final_norm: frozen(&self.final_norm), ..self.clone() }
     }
 
     /// Returns the list with the derivatives of a run whose edits of attention `edits` returns, by the value that the
@@ -144,6 +153,8 @@ impl Program {
             Site::MlpPreLinear(_) if !self.gated => None,
             Site::MlpPre(_) | Site::MlpPreLinear(_) => parts.hidden,
             Site::MlpPost(_) => parts.neurons,
+            Site::NormScale(norm) => Some(self.norms.get(&norm)?[0]),
+            Site::Normalized(norm) => Some(self.norms.get(&norm)?[1]),
         }
     }
 
@@ -154,6 +165,19 @@ impl Program {
             Site::AttnScores(l, ..) | Site::Pattern(l, ..) => Some(self.parts[l].z),
             _ => self.value(site),
         }
+    }
+
+    /// Returns the value whose row a part of an observable is read from.
+    pub(crate) fn read_from(&self, point: &Point) -> ValueId {
+        match point.part {
+            Part::Projection(_) => self.field[point.level],
+            Part::Logits(_) => self.head_input,
+        }
+    }
+
+    /// Returns whether parts of the final norm are in the list.
+    pub(crate) fn divides_final_norm(&self) -> bool {
+        self.head_input != self.field[self.field.len() - 1]
     }
 
     /// Returns the nodes whose operation is attention. Node i computes value i + 1.
@@ -181,8 +205,9 @@ impl Program {
     pub(crate) fn site_values(&self) -> BTreeSet<ValueId> {
         let of = |p: &Parts| [Some(p.qkv), p.rotated, Some(p.z), p.attn_out, p.mid, p.hidden, p.neurons, p.mlp_out];
         let results = self.parts.iter().flat_map(|p| p.results.values().copied());
+        let norms = self.norms.values().flatten().copied();
         let field = self.field.iter().copied().chain([0]);
-        self.parts.iter().flat_map(of).flatten().chain(results).chain(field).collect()
+        self.parts.iter().flat_map(of).flatten().chain(results).chain(norms).chain(field).collect()
     }
 
     /// Drops the inputs of node `i` that no later node reads and that are not `wanted`, so that their memory is reused.

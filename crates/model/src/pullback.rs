@@ -128,7 +128,7 @@ impl Linearization<'_> {
         let (program, sizes) = (self.program(), self.sizes());
         let wanted = self.run.values_of_sites(sites)?;
         let starts: Vec<Start> = seeded.iter().map(|item| self.split_seeds(item)).collect::<Result<_>>()?;
-        let last = program.field[sizes.layers];
+        let last = program.head_input;
         let mut sequences = Vec::with_capacity(starts.len());
         for (id, start) in starts.iter().enumerate() {
             let tokens = start.edits.iter().map(|edit| edit.token).chain(start.heads.keys().copied());
@@ -159,7 +159,7 @@ impl Linearization<'_> {
                     let reads: Vec<HeadRow<'_>> = rows.zip(&heads).map(|(row, (_, f))| (row, *f)).collect();
                     let base = &self.run.base;
                     let norm =
-                        NormRows { final_norm: &self.final_norm, residuals: &base.head_residuals, spans: &spans };
+                        NormRows { final_norm: &program.final_norm, residuals: &base.head_residuals, spans: &spans };
                     let seeds = &self.run.model().head_vjp(&mut rec, &base.normed, &reads, &norm)?;
                     let place = |sequence: &Sequence, t: usize| {
                         let found = heads.binary_search_by_key(&(sequence.id, t), |(place, _)| *place);

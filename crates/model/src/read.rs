@@ -67,7 +67,7 @@ fn head_function(part: &Part) -> Option<&HeadFunction> {
 }
 
 impl Base {
-    /// Records functions of rows of `h [rows, d]`, a level of the field. Functions of logits need level L.
+    /// Records functions of rows of `h [rows, d]`, a level of the field. Functions of logits need what the head reads.
     pub(crate) fn record_rows<'a>(&self, rec: &mut Recording, h: &Tensor, reads: Vec<Read<'a>>) -> Result<Pending<'a>> {
         let (device, model) = (self.model.device(), &self.model);
         let rows = self.record_projections(rec, h, &reads)?;
@@ -80,7 +80,7 @@ impl Base {
         let h = model.select_rows(rec, h, &heads.iter().map(|(read, _)| read.row).collect::<Vec<usize>>())?;
         let span = |token| Span { primal: 0, start: token, end: token + 1 };
         let table = Rows::new(device, &heads.iter().map(|(read, _)| span(read.token)).collect::<Vec<Span>>())?;
-        let x = model.0.weights.final_norm.primal(rec, &table, None, &[&h])?.y;
+        let x = self.program.final_norm.primal(rec, &table, None, &[&h])?.y;
         let at: Vec<HeadRow<'_>> = heads.iter().enumerate().map(|(i, (_, function))| (i, *function)).collect();
         let head = Some(model.record_head(rec, &x, &at)?);
         Ok(Pending { reads, rows, head })

@@ -18,12 +18,7 @@ use crate::stream_norm::StreamNorm;
 impl Model {
     /// Returns whether the model has a norm.
     pub fn has_norm(&self, norm: StreamNorm) -> bool {
-        let block = |l: usize| self.architecture().layout.blocks.get(l);
-        match norm {
-            StreamNorm::Attention(l) => block(l).is_some_and(|block| block.attn_norm.is_some()),
-            StreamNorm::Mlp(l) => block(l).is_some_and(|block| block.mlp_norm.is_some()),
-            StreamNorm::Final => true,
-        }
+        self.architecture().stream_norm(norm).is_some()
     }
 
     /// Returns whether the model learns embeddings of positions.
@@ -34,19 +29,27 @@ impl Model {
 
 impl Run {
     /// Returns what a norm divides each token's row by, `[T]`: TransformerLens' `hook_scale`, the root of the mean
-    /// square plus epsilon, of a layer norm after its mean is subtracted.
+    /// square plus epsilon, of a layer norm after its mean is subtracted. The run's edits of [`Site::NormScale`] are
+    /// applied.
     ///
     /// # Errors
     /// A norm that the model lacks, a value that is not finite, or a device error.
     pub fn norm_scale(&self, norm: StreamNorm) -> Result<Vec<f32>> {
+        if self.has(Site::NormScale(norm)) {
+            return self.capture(Site::NormScale(norm));
+        }
         Ok(self.centred(norm)?.into_iter().map(|(_, scale)| scale as f32).collect())
     }
 
-    /// Returns the rows of a norm before its gain and bias, `[T, d]`: TransformerLens' `hook_normalized`.
+    /// Returns the rows of a norm before its gain and bias, `[T, d]`: TransformerLens' `hook_normalized`. The run's
+    /// edits of [`Site::NormScale`] and [`Site::Normalized`] are applied.
     ///
     /// # Errors
     /// As [`Run::norm_scale`].
     pub fn normalized(&self, norm: StreamNorm) -> Result<Vec<f32>> {
+        if self.has(Site::Normalized(norm)) {
+            return self.capture(Site::Normalized(norm));
+        }
         let divided = |(row, scale): (Vec<f64>, f64)| row.into_iter().map(move |x| (x / scale) as f32);
         Ok(self.centred(norm)?.into_iter().flat_map(divided).collect())
     }

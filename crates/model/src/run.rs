@@ -59,7 +59,7 @@ pub(crate) struct Base {
     pub(crate) trace: Trace,
     /// Output of the final norm, `[rows, d]`.
     pub(crate) normed: Tensor,
-    /// Residuals of the final norm.
+    /// Residuals of [`Program::final_norm`].
     pub(crate) head_residuals: Residuals,
 }
 
@@ -103,8 +103,8 @@ impl Base {
         let trace = forward(&program, rec, &batch, Origin::Embedded(embedded), &keep)?;
         let program = program.with_edits(|attention, value| batch.head_edits(device, (attention, value), first))?;
         rec.scope("ln_f");
-        let last = retained(&trace, program.field[sizes.layers])?;
-        let head = model.0.weights.final_norm.primal(rec, &batch.rows, None, &[last])?;
+        let last = retained(&trace, program.head_input)?;
+        let head = program.final_norm.primal(rec, &batch.rows, None, &[last])?;
         let model = model.clone();
         Ok(Self { model, program, prompts, trace, normed: head.y, head_residuals: head.residuals })
     }

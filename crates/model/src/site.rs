@@ -8,6 +8,7 @@ use resolvent_engine::did_you_mean;
 
 use crate::arch::Sizes;
 use crate::error::{Error, Result};
+use crate::stream_norm::StreamNorm;
 
 /// A named value of the model, with one vector of length [`Site::width`] for each token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +19,11 @@ pub enum Site {
     PosEmbed,
     /// `blocks.{l}.hook_resid_pre`: the field h\[l\], before block l.  `[d]`
     ResidPre(usize),
+    /// `blocks.{l}.ln1.hook_scale`, `ln2` or `ln_final`: what a norm divides a row by, the root of the mean square plus
+    /// epsilon, of a layer norm after its mean is subtracted.  `[1]`
+    NormScale(StreamNorm),
+    /// `blocks.{l}.ln1.hook_normalized`, `ln2` or `ln_final`: the row after that division, before gain and bias.  `[d]`
+    Normalized(StreamNorm),
     /// `blocks.{l}.hook_resid_mid`: between attention and MLP of block l.  `[d]`
     ResidMid(usize),
     /// `blocks.{l}.hook_resid_post`: the field h\[l + 1\], after block l.  `[d]`
@@ -55,10 +61,11 @@ pub enum Site {
 }
 
 impl Site {
-    /// Returns the block; of embeddings, the first.
+    /// Returns the block; of embeddings and of the final norm, the first.
     pub fn layer(self) -> usize {
         match self {
             Self::Embed | Self::PosEmbed => 0,
+            Self::NormScale(norm) | Self::Normalized(norm) => norm.block().unwrap_or(0),
             Self::ResidPre(l) | Self::ResidMid(l) | Self::ResidPost(l) | Self::AttnOut(l) | Self::MlpOut(l) => l,
             Self::Q(l, _) | Self::K(l, _) | Self::V(l, _) | Self::Z(l, _) | Self::Result(l, _) => l,
             Self::RotQ(l, _) | Self::RotK(l, _) | Self::AttnScores(l, ..) | Self::Pattern(l, ..) => l,
@@ -83,6 +90,14 @@ impl Site {
         }
     }
 
+    /// Returns the norm, at scales and normalized rows.
+    pub fn norm(self) -> Option<StreamNorm> {
+        match self {
+            Self::NormScale(norm) | Self::Normalized(norm) => Some(norm),
+            _ => None,
+        }
+    }
+
     /// Returns the site of the field h\[level\], for level 0 to L.
     pub fn level(level: usize, sizes: &Sizes) -> Self {
         if level == sizes.layers { Self::ResidPost(level - 1) } else { Self::ResidPre(level) }
@@ -92,7 +107,7 @@ impl Site {
     pub fn width(self, sizes: &Sizes) -> usize {
         match self {
             Self::MlpPre(_) | Self::MlpPreLinear(_) | Self::MlpPost(_) => sizes.inner,
-            Self::AttnScores(..) | Self::Pattern(..) => 1,
+            Self::AttnScores(..) | Self::Pattern(..) | Self::NormScale(_) => 1,
             Self::Result(..) => sizes.d,
             _ if self.head().is_some() => sizes.d_head,
             _ => sizes.d,
@@ -108,6 +123,8 @@ impl Site {
             Self::V(_, h) => sizes.q_width() + sizes.kv_width() + h * d_head,
             // Where positions are learned, the rows of tokens and of positions lie side by side.
             Self::PosEmbed => sizes.d,
+            // The scale lies behind the centred row.
+            Self::NormScale(_) => sizes.d,
             // Gate and up projection lie side by side.
             Self::MlpPreLinear(_) => sizes.inner,
             _ => 0,
@@ -140,6 +157,7 @@ impl Site {
             Self::RotQ(..) | Self::RotK(..) => "its attention there has no rotary embedding",
             Self::MlpPreLinear(_) => "its MLPs have no gate",
             Self::PosEmbed => "it learns no positions",
+            Self::NormScale(_) | Self::Normalized(_) => "it has no norm there",
             _ => "its blocks have no such value",
         }
     }
@@ -149,6 +167,8 @@ impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Embed => f.write_str("hook_embed"),
+            Self::NormScale(norm) => write!(f, "{norm}.hook_scale"),
+            Self::Normalized(norm) => write!(f, "{norm}.hook_normalized"),
             Self::PosEmbed => f.write_str("hook_pos_embed"),
             Self::ResidPre(l) => write!(f, "blocks.{l}.hook_resid_pre"),
             Self::ResidMid(l) => write!(f, "blocks.{l}.hook_resid_mid"),
@@ -171,12 +191,6 @@ impl fmt::Display for Site {
     }
 }
 
-/// Names of values that a run has beside the sites, and what an edit of them is.
-const READ_ONLY: [(&str, &str); 2] = [
-    ("hook_scale", "a scale follows from what the norm reads, so edit hook_resid_pre or hook_resid_mid"),
-    ("hook_normalized", "a norm follows from what it reads, so edit hook_resid_pre or hook_resid_mid"),
-];
-
 /// Returns the names of all sites of the block and of the head that a mistyped name contains.
 fn alike(text: &str) -> Vec<String> {
     let numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
@@ -185,6 +199,12 @@ fn alike(text: &str) -> Vec<String> {
     let all = [
         Site::Embed,
         Site::PosEmbed,
+        Site::NormScale(StreamNorm::Attention(l)),
+        Site::Normalized(StreamNorm::Attention(l)),
+        Site::NormScale(StreamNorm::Mlp(l)),
+        Site::Normalized(StreamNorm::Mlp(l)),
+        Site::NormScale(StreamNorm::Final),
+        Site::Normalized(StreamNorm::Final),
         Site::ResidPre(l),
         Site::ResidMid(l),
         Site::ResidPost(l),
@@ -211,22 +231,26 @@ impl FromStr for Site {
 
     fn from_str(text: &str) -> Result<Self> {
         let unknown = || {
-            let value = READ_ONLY.iter().find(|(name, _)| *name == text || text.contains(&format!(".{name}")));
-            if let Some((_, instead)) = value {
-                return Error::Place(format!("invalid site `{text}`: it is read only; {instead}"));
-            }
             let known = alike(text);
             let meant = did_you_mean(text, known.iter().map(String::as_str));
             Error::Place(format!(
                 "invalid site `{text}`: expected blocks.L.hook_resid_pre (or _mid, _post, hook_attn_out, hook_mlp_out), \
                  blocks.L.attn.hook_z[H] (or q, k, v, rot_q, rot_k, result), blocks.L.attn.hook_pattern[H,KEY] (or attn_scores), \
-                 blocks.L.mlp.hook_post (or _pre, _pre_linear), hook_embed or hook_pos_embed{meant}"
+                 blocks.L.mlp.hook_post (or _pre, _pre_linear), blocks.L.ln1.hook_scale (or ln2, hook_normalized), \
+                 ln_final.hook_scale (or hook_normalized), hook_embed or hook_pos_embed{meant}"
             ))
         };
         match text {
             "hook_embed" => return Ok(Self::Embed),
             "hook_pos_embed" => return Ok(Self::PosEmbed),
             _ => {}
+        }
+        for (hook, of) in
+            [(".hook_scale", Self::NormScale as fn(StreamNorm) -> Self), (".hook_normalized", Self::Normalized)]
+        {
+            if let Some(norm) = text.strip_suffix(hook) {
+                return norm.parse().map(of).map_err(|_| unknown());
+            }
         }
         let rest = text.strip_prefix("blocks.").ok_or_else(unknown)?;
         let (layer, name) = rest.split_once('.').ok_or_else(unknown)?;
@@ -285,6 +309,9 @@ mod tests {
                 Site::Result(2, 5),
                 Site::Embed,
                 Site::PosEmbed,
+                Site::NormScale(StreamNorm::Attention(2)),
+                Site::NormScale(StreamNorm::Final),
+                Site::Normalized(StreamNorm::Mlp(11)),
             ]))
         {
             assert_eq!(site.to_string().parse::<Site>().ok(), Some(site));
@@ -308,16 +335,11 @@ mod tests {
             ("block.7.hook_mlp_out", "blocks.7.hook_mlp_out"),
             ("blocks.1.attn.hook_z", "blocks.1.attn.hook_z[0]"),
             ("blocks.2.atn.hook_q[11]", "blocks.2.attn.hook_q[11]"),
+            ("blocks.1.ln_2.hook_scale", "blocks.1.ln2.hook_scale"),
+            ("ln_f.hook_normalized", "ln_final.hook_normalized"),
         ] {
             let error = typed.parse::<Site>().expect_err("misspelt").to_string();
             assert!(error.ends_with(&format!("; did you mean `{meant}`?")), "{error}");
-        }
-        for (text, instead) in [
-            ("blocks.1.ln2.hook_scale", "edit hook_resid_pre or hook_resid_mid"),
-            ("ln_final.hook_normalized", "edit hook_resid_pre or hook_resid_mid"),
-        ] {
-            let error = text.parse::<Site>().expect_err("read only").to_string();
-            assert!(error.contains("it is read only; ") && error.ends_with(instead), "{error}");
         }
         let error = "attention".parse::<Site>().expect_err("no site").to_string();
         assert!(!error.contains("did you mean"), "{error}");

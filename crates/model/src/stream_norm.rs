@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 
 /// A norm that reads the residual stream, with its TransformerLens name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StreamNorm {
     /// `blocks.{l}.ln1`: before the queries, keys and values of block l.
     Attention(usize),
@@ -14,6 +14,16 @@ pub enum StreamNorm {
     Mlp(usize),
     /// `ln_final`: before the unembedding.
     Final,
+}
+
+impl StreamNorm {
+    /// Returns the block; `None` for the final norm.
+    pub fn block(self) -> Option<usize> {
+        match self {
+            Self::Attention(l) | Self::Mlp(l) => Some(l),
+            Self::Final => None,
+        }
+    }
 }
 
 impl fmt::Display for StreamNorm {

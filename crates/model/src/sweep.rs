@@ -16,6 +16,7 @@ use crate::grouped::group_by;
 use crate::observable::Observable;
 use crate::passes::{Keep, Origin, forward};
 use crate::points::Point;
+use crate::program::ValueId;
 use crate::read::{Pending, Read, finish};
 use crate::run::{Base, Run, retained, scheduled};
 use crate::site::Site;
@@ -144,7 +145,7 @@ pub(crate) fn branch((run, edits, end): Branch<'_>, id: usize, points: &[Point])
 /// The places that an observable is read from, and the values of its parts in the base run.
 pub(crate) type Reading = (Vec<Point>, Vec<f64>);
 
-/// One level of one batch of edited runs: for each row that is read, the edited run and the part of its observable.
+/// One value of one batch of edited runs: for each row that is read, the edited run and the part of its observable.
 pub(crate) type Swept<'a> = (Vec<(usize, usize)>, Pending<'a>);
 
 /// Records the edited runs of one base, in as many batches as memory requires.
@@ -181,17 +182,17 @@ pub(crate) fn record_swept<'a>(
         None => None,
     };
     let is_narrow = narrow.is_some();
-    let read_values = levels.iter().map(|&l| base.program.field[l]).collect();
-    let keep = Keep { values: read_values, residuals: false, narrow };
+    let values: BTreeSet<ValueId> = group.iter().flat_map(points).map(|point| base.program.read_from(point)).collect();
+    let keep = Keep { values: values.clone(), residuals: false, narrow };
     let trace = forward(&base.program, rec, &batch, origin, &keep)?;
     let mut swept = Vec::new();
-    for level in levels {
-        let value = base.program.field[level];
-        // A sequence that joins above the level that is read does not change it.
+    for value in values {
+        // A sequence that joins above the value that is read does not change it.
         let active = batch.active(value, PassDirection::Forward);
         let (mut reads, mut places) = (Vec::new(), Vec::new());
         for (i, s) in group.iter().enumerate().filter(|&(i, _)| batch.range(i).end <= active) {
-            for (n, point) in points(s).enumerate().filter(|(_, p)| p.level == level && s.owns(p.token)) {
+            let here = |point: &Point| base.program.read_from(point) == value && s.owns(point.token);
+            for (n, point) in points(s).enumerate().filter(|(_, point)| here(point)) {
                 let row = if is_narrow { batch.place(i) } else { batch.range(i).start + point.token - s.span.start };
                 reads.push(Read { row, token: point.token, part: &point.part });
                 places.push((s.id, n));
@@ -318,7 +319,7 @@ fn reaches(run: &Run, edit: &Edit, points: &[Point]) -> bool {
     let below = |value| {
         let cone = edit.token..run.program().cone_end(value, edit.token);
         points.iter().any(|point| {
-            let top = run.program().field[point.level];
+            let top = run.program().read_from(point);
             (value < top && cone.contains(&point.token)) || (value == top && edit.token == point.token)
         })
     };

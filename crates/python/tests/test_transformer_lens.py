@@ -90,6 +90,25 @@ def test_hooks_of_attention_are_edits(bridge, ours):
     close(ours.run(MARY, edits).logits, theirs[0])
 
 
+def test_hooks_of_norms_are_edits(bridge, ours):
+    scale, rows, last = "blocks.1.ln1.hook_scale", "blocks.0.ln2.hook_normalized", "ln_final.hook_scale"
+    vector = np.linspace(-1, 1, ours.cfg.d_model).astype(np.float32)
+
+    def double(value, hook):
+        value = value.clone()
+        value[:, 4:] *= 2
+        return value
+
+    def put(value, hook):
+        value = value.clone()
+        value[:, -1] = 1.5 if value.shape[-1] == 1 else torch.tensor(vector)
+        return value
+
+    theirs = bridge.run_with_hooks(ids(ours, MARY), fwd_hooks=[(scale, double), (rows, put), (last, put)])
+    edits = [Edit.scale(scale, slice(4, None), 2), Edit.put(rows, -1, vector), Edit.put(last, -1, [1.5])]
+    close(ours.run(MARY, edits).logits, theirs[0])
+
+
 def test_patching(bridge, ours, answers):
     from transformer_lens import patching
 

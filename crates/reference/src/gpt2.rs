@@ -12,8 +12,9 @@
 //! A hook receives the values of every site right after they are computed, and may change them. Edits, tangents (of
 //! dual numbers) and finite differences all use hooks.
 
+use crate::norm::norm;
 use crate::ops::{self, Frozen, GeluForm, Heads, Keys};
-use crate::{Scalar, Site};
+use crate::{Norm, Scalar, Site};
 
 /// The sizes and switches of `config.json` that the formulas need.
 #[derive(Clone, Debug, PartialEq)]
@@ -238,7 +239,8 @@ impl<S: Scalar> Gpt2<S> {
 
     /// Runs the model on `tokens [T]`.
     ///
-    /// The hook receives `Embed`, `PosEmbed` and `ResidPre(0)`, then for every block Q, K, V, for every token and head
+    /// The hook receives `Embed`, `PosEmbed` and `ResidPre(0)`, and before what each norm gives its scales and normalized
+    /// rows. For every block it receives Q, K, V, for every token and head
     /// Scores and Pattern, then Z, `Result`, `AttnOut`, `ResidMid`, `MlpPre`, `MlpPost`, `MlpOut`, `ResidPost`.
     /// If another block follows, the hook receives the same rows again as its `ResidPre`.
     pub fn forward(&self, tokens: &[usize], hook: &mut Hook<'_, S>) -> Trace<S> {
@@ -258,7 +260,7 @@ impl<S: Scalar> Gpt2<S> {
 
     /// Resumes from a field that is known up to some level: `field [l+1, T, d]` is `h[0..=l]`. Computes blocks l..
     ///
-    /// The first site that the hook receives is `Q(l)`.
+    /// The first site that the hook receives is the scale of the norm before attention of block l.
     pub fn resume(&self, mut field: Vec<S>, tokens: usize, hook: &mut Hook<'_, S>) -> Trace<S> {
         let (layers, level) = (self.config.n_layer, tokens * self.config.n_embd);
         let known = field.len() / level;
@@ -280,7 +282,8 @@ impl<S: Scalar> Gpt2<S> {
         }
         let w = &self.weights;
         let (eps, frozen) = (self.config.eps, self.config.frozen);
-        let normed = ops::layer_norm(&field[layers * level..], &w.ln_f.weight, &w.ln_f.bias, eps, frozen);
+        let parts = [&w.ln_f.weight[..], &w.ln_f.bias];
+        let normed = norm(&field[layers * level..], parts, ((true, eps), frozen), (Norm::Final, &mut *hook));
         let logits = ops::unembed(&normed, &w.lm_head, self.config.n_embd);
         Trace { embeddings: [const { Vec::new() }; 2], field, blocks, logits, tokens, width: self.config.n_embd }
     }
@@ -289,10 +292,11 @@ impl<S: Scalar> Gpt2<S> {
     fn block(&self, l: usize, h: &[S], hook: &mut Hook<'_, S>) -> (BlockTrace<S>, Vec<S>) {
         let w = &self.weights.blocks[l];
         let (d, eps, frozen) = (self.config.n_embd, self.config.eps, self.config.frozen);
-        let norm = |x: &[S], w: &Affine<S>| ops::layer_norm(x, &w.weight, &w.bias, eps, frozen);
+        let form = ((true, eps), frozen);
         let linear = |x: &[S], w: &Affine<S>| ops::matmul(x, &w.weight, &w.bias);
 
-        let qkv = linear(&norm(h, &w.ln_1), &w.c_attn);
+        let normed = norm(h, [&w.ln_1.weight, &w.ln_1.bias], form, (Norm::Attention(l), &mut *hook));
+        let qkv = linear(&normed, &w.c_attn);
         let part = |i: usize| qkv.chunks_exact(d).skip(i).step_by(3).flatten().copied().collect::<Vec<S>>();
         let [mut q, mut k, mut v] = [part(0), part(1), part(2)];
         hook(Site::Q(l), &mut q);
@@ -319,7 +323,8 @@ impl<S: Scalar> Gpt2<S> {
         let mut resid_mid = ops::add(h, &attn_out);
         hook(Site::ResidMid(l), &mut resid_mid);
 
-        let mut mlp_pre = linear(&norm(&resid_mid, &w.ln_2), &w.c_fc);
+        let normed = norm(&resid_mid, [&w.ln_2.weight, &w.ln_2.bias], form, (Norm::Mlp(l), &mut *hook));
+        let mut mlp_pre = linear(&normed, &w.c_fc);
         hook(Site::MlpPre(l), &mut mlp_pre);
         let mut mlp_post = ops::gelu(&mlp_pre, self.config.activation, frozen);
         hook(Site::MlpPost(l), &mut mlp_post);

@@ -1,5 +1,16 @@
 //! Sites: values of the run where an edit or a tangent may enter.
 
+/// A norm of the residual stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Norm {
+    /// Before attention of a block.
+    Attention(usize),
+    /// Before its MLP.
+    Mlp(usize),
+    /// Before the unembedding.
+    Final,
+}
+
 /// A named value `[T, width]` of the run, with its block. The width is `d`, and that of the MLP's hidden layer at
 /// `MlpPre` and `MlpPost`; q, k, v, z and results have all heads side by side.
 ///
@@ -12,6 +23,10 @@ pub enum Site {
     PosEmbed,
     /// `blocks.{l}.hook_resid_pre`: the stream entering the block, `h[l]`.
     ResidPre(usize),
+    /// `hook_scale` of a norm of the stream: what it divides each row by. `[T, 1]`
+    NormScale(Norm),
+    /// `hook_normalized` of such a norm: the rows before gain and bias.
+    Normalized(Norm),
     /// `blocks.{l}.attn.hook_q`: queries before scaling.
     Q(usize),
     /// `blocks.{l}.attn.hook_k`: keys.
@@ -43,10 +58,12 @@ pub enum Site {
 }
 
 impl Site {
-    /// Returns the block that the site belongs to; of embeddings, the first.
+    /// Returns the block that the site belongs to; of embeddings and of the final norm, the first.
     pub const fn block(self) -> usize {
         match self {
-            Self::Embed | Self::PosEmbed => 0,
+            Self::Embed | Self::PosEmbed | Self::NormScale(Norm::Final) | Self::Normalized(Norm::Final) => 0,
+            Self::NormScale(Norm::Attention(l) | Norm::Mlp(l)) => l,
+            Self::Normalized(Norm::Attention(l) | Norm::Mlp(l)) => l,
             Self::ResidPre(l) | Self::Q(l) | Self::K(l) | Self::V(l) | Self::Z(l) | Self::Result(l) => l,
             Self::AttnOut(l) | Self::ResidMid(l) | Self::MlpOut(l) | Self::ResidPost(l) => l,
             Self::MlpPre(l) | Self::MlpPost(l) | Self::Scores(l, ..) | Self::Pattern(l, ..) => l,

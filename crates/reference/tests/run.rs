@@ -2,7 +2,7 @@
 
 use resolvent_reference::derivative::{along, gradient, jet, jvp};
 use resolvent_reference::ops::{self, Edit, Frozen, GeluForm};
-use resolvent_reference::{Config, Gpt2, LogProbability, Logit, Observable, Projection, Site, Source, Trace};
+use resolvent_reference::{Config, Gpt2, LogProbability, Logit, Norm, Observable, Projection, Site, Source, Trace};
 
 const TOKENS: [usize; 5] = [3, 1, 4, 1, 6];
 
@@ -64,12 +64,13 @@ fn close(found: f64, expected: f64, tolerance: f64) {
 #[test]
 fn the_hook_sees_every_site_once_and_in_order() {
     let model = model(CONFIG);
-    let (mut seen, mut visited, mut of_keys) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut seen, mut visited, mut of_keys, mut of_norms) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let trace = model.forward(&TOKENS, &mut |site, chunk: &mut [f64]| match site {
         Site::Scores(..) | Site::Pattern(..) => {
             assert_eq!(seen.last(), Some(&Site::V(site.block())), "they come between the values and z");
             of_keys.push((site, chunk.len()));
         }
+        Site::NormScale(_) | Site::Normalized(_) => of_norms.push((seen.last().copied(), site, chunk.len())),
         _ => {
             seen.push(site);
             visited.push(chunk.to_vec());
@@ -83,6 +84,13 @@ fn the_hook_sees_every_site_once_and_in_order() {
         }
     }
     assert_eq!(of_keys, expected);
+    let (tokens, d) = (TOKENS.len(), CONFIG.n_embd);
+    let before = |l| [(Site::ResidPre(l), Norm::Attention(l)), (Site::ResidMid(l), Norm::Mlp(l))];
+    let before = (0..2).flat_map(before).chain([(Site::ResidPost(1), Norm::Final)]);
+    let both = |(after, norm)| {
+        [(Site::NormScale(norm), tokens), (Site::Normalized(norm), tokens * d)].map(|(site, n)| (Some(after), site, n))
+    };
+    assert_eq!(of_norms, before.flat_map(both).collect::<Vec<_>>());
     assert_eq!(visited[13], visited[14], "resid_post and the next resid_pre are the same rows");
     let chunk = TOKENS.len() * CONFIG.n_embd;
     assert_eq!(trace.field, [&visited[2], &visited[13], &visited[25]].map(Vec::as_slice).concat());
@@ -112,8 +120,11 @@ fn resuming_from_any_layer_is_the_same_run() {
 #[test]
 fn derivatives_at_every_site_match_differences_of_finite_runs() {
     let model = model(CONFIG);
-    for site in [vec![Site::Embed, Site::PosEmbed], sites(0).to_vec(), sites(1).to_vec()].concat() {
+    let norms = [Norm::Attention(0), Norm::Mlp(1), Norm::Final];
+    let norms = norms.iter().flat_map(|norm| [Site::NormScale(*norm), Site::Normalized(*norm)]).collect();
+    for site in [vec![Site::Embed, Site::PosEmbed], sites(0).to_vec(), sites(1).to_vec(), norms].concat() {
         let width = match site {
+            Site::NormScale(_) => 1,
             Site::MlpPre(_) | Site::MlpPost(_) => CONFIG.n_inner,
             Site::Result(_) => CONFIG.n_head * CONFIG.n_embd,
             _ => CONFIG.n_embd,

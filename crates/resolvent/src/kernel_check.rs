@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use resolvent_engine::{Comparison, Device, Options};
 use resolvent_model::{
     Architecture, Change, Config, Distribution, Edit, Mode, Model, Observable, Quantity, RandomWeights, RunOptions,
-    Site, Source, gaussian, tiny,
+    Site, Source, StreamNorm, gaussian, tiny,
 };
 use resolvent_ops::tuning::Family;
 use resolvent_ops::{kernels, peak};
@@ -197,7 +197,8 @@ pub(crate) fn everything(model: &Model) -> Result<(), Fault> {
     derivatives(model)?;
     let blocks = 0..model.sizes().layers;
     let of_block = |l| [Site::AttnOut(l), Site::MlpOut(l), Site::MlpPre(l), Site::MlpPost(l)];
-    let sites = blocks.flat_map(of_block).chain([Site::Embed, Site::Result(1, 1)]).collect();
+    let norms = [StreamNorm::Attention(1), StreamNorm::Final].map(Site::NormScale);
+    let sites = blocks.flat_map(of_block).chain([Site::Embed, Site::Result(1, 1)]).chain(norms).collect();
     let run = model.run_with(&TOKENS, &RunOptions { sites, ..RunOptions::default() })?;
     let of = |quantity| Observable::of(quantity, LAST);
     let base = Distribution::of(&run.logits_at(2)?);

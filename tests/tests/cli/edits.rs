@@ -2,7 +2,7 @@
 
 use resolvent_engine::Device;
 use resolvent_field::{Labelled, patch, sensitivity};
-use resolvent_model::{Edit, Model, Observable, Site};
+use resolvent_model::{Edit, Model, Observable, Site, StreamNorm};
 use resolvent_tests::Golden;
 
 use super::{on_host, run, tiny, utf8};
@@ -40,6 +40,12 @@ fn an_analysis_runs_under_edits() {
     let edited = model.run(&CLEAN, &edits.collect::<Vec<Edit>>()).expect("runs");
     let (of_parts, want) = (of(&["sensitivity"], &parts), sensitivity(&edited, &j).expect("holds"));
     assert_eq!(of_parts.array("sensitivity"), want.array("sensitivity"));
+    let norms = ["--edit", "scale(blocks.1.ln1.hook_scale, 2)@1", "--edit", "put(ln_final.hook_scale, 1.5)@-1"];
+    let [first, last] = [StreamNorm::Attention(1), StreamNorm::Final].map(Site::NormScale);
+    let edited = model.run(&CLEAN, &[Edit::scale(first, 1, 2.0), Edit::put(last, 4, vec![1.5])]).expect("runs");
+    let (of_norms, want) = (of(&["sensitivity"], &norms), sensitivity(&edited, &j).expect("holds"));
+    assert_eq!(of_norms.array("sensitivity"), want.array("sensitivity"));
+    assert!(of_norms.metadata["edits"].contains("ln_final.hook_scale"), "{}", of_norms.metadata["edits"]);
     let plain = of(&["sensitivity"], &[]);
     assert!(plain.array("sensitivity") != got.array("sensitivity") && !plain.metadata.contains_key("edits"));
     let pair = ["patch", "--corrupted-tokens", "3,14,21,9,2"];

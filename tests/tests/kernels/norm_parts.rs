@@ -94,7 +94,8 @@ fn the_parts_are_the_norm() {
             let mut of = |op: &dyn Op, x| op.primal(&mut rec, &rows, None, &[x]).expect("records").y;
             let want = of(&*whole, &x);
             let scaled = of(&NormScale { d, centred, eps, frozen: false }, &x);
-            let got = of(&last, &of(&Divide { d }, &scaled));
+            let divided = of(&Divide { d }, &scaled);
+            let got = of(&last, &divided);
             device.submit(rec).expect("runs");
             let [want, got] = [want, got].map(|y| device.read(&y).expect("read"));
             let far = got.iter().zip(&want).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max);

@@ -14,6 +14,7 @@ mod jets;
 mod launches;
 mod limits;
 mod modes;
+mod norms;
 mod parts;
 mod pattern_sweep;
 mod patterns;

@@ -9,7 +9,9 @@ use resolvent_model::{
 use resolvent_reference::ops::{self, Frozen};
 use resolvent_reference::{Dual, FamilyModel, Scalar, Site as Stage, Trace};
 use resolvent_tests::truth::{constants, inner, wide};
-use resolvent_tests::{Golden, Labelled, Random, Subject, Twin, Worst, keys_of, subjects, tangents, tolerance};
+use resolvent_tests::{
+    Golden, Labelled, Random, Subject, Twin, Worst, keys_of, norm_of, subjects, tangents, tolerance,
+};
 use safetensors::SafeTensors;
 
 /// A model of any family in the engine, and its reference.
@@ -78,8 +80,8 @@ impl Both {
         }
     }
 
-    /// Runs the reference under edits, with a source. Families have them at scores, patterns, embeddings, h[0] and
-    /// outputs of heads.
+    /// Runs the reference under edits, with a source. Families have them at scores, patterns, embeddings, h[0],
+    /// outputs of heads and norms.
     pub(super) fn run<S: Scalar>(&self, tokens: &[u32], edits: &[Edit], source: Option<(&Source, S)>) -> Trace<S> {
         let (source, amplitude) = (source.map(|(source, _)| source.clone()), source.map(|(_, amplitude)| amplitude));
         match self {
@@ -116,6 +118,8 @@ fn place(model: &FamilyModel, site: Site) -> (Stage, usize, Range<usize>) {
         // Without learned positions both names are of one place: edits act in the given order, and then sources.
         Site::Embed | Site::ResidPre(0) => (Stage::ResidPre(0), d, 0..d),
         Site::Result(l, h) => (Stage::Result(l), model.features.heads * d, h * d..(h + 1) * d),
+        Site::NormScale(norm) => (Stage::NormScale(norm_of(norm)), 1, 0..1),
+        Site::Normalized(norm) => (Stage::Normalized(norm_of(norm)), d, 0..d),
         _ => panic!("{site} has no place here"),
     }
 }

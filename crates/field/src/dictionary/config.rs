@@ -117,7 +117,7 @@ impl DictionaryConfig {
     }
 }
 
-/// Returns the norm whose rows, before gain and bias, a name denotes. They can be encoded, but not edited.
+/// Returns the norm whose rows, before gain and bias, a name denotes. A run has them without naming their site.
 pub(super) fn norm(hook: &str) -> Option<StreamNorm> {
     hook.strip_suffix(".hook_normalized")?.parse().ok()
 }

@@ -32,6 +32,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::stream_norm::StreamNorm;
 
 pub(crate) use fields::Fields;
 pub use gpt2::Config;
@@ -288,6 +289,16 @@ impl Architecture {
     /// Returns what is added to the variance, or to the mean square, in every norm.
     pub fn eps(&self) -> f64 {
         self.eps
+    }
+
+    /// Returns a norm of the residual stream, if the model has it.
+    pub(crate) fn stream_norm(&self, norm: StreamNorm) -> Option<&NormAt> {
+        let block = norm.block().map(|l| self.layout.blocks.get(l));
+        match norm {
+            StreamNorm::Attention(_) => block??.attn_norm.as_ref(),
+            StreamNorm::Mlp(_) => block??.mlp_norm.as_ref(),
+            StreamNorm::Final => Some(&self.layout.final_norm),
+        }
     }
 
     /// Returns the factor of the attention scores of block `l`.

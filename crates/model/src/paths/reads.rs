@@ -12,7 +12,7 @@ use resolvent_engine::Tensor;
 use resolvent_ops::{Frozen, Rows, Span};
 
 use super::edited::batch_of;
-use super::responses::{Chain, adjoint, chain};
+use super::responses::{Chain, adjoint, chain, whole_final_norm};
 use crate::arch::{Architecture, Sizes};
 use crate::error::{Error, Result};
 use crate::mode::Mode;
@@ -219,6 +219,7 @@ fn block_rows(run: &Run, span: Span, path: &Path, visit: &mut dyn FnMut(&[f32]) 
 /// Passes the rows of the unembedding, through the final norm, to `visit`.
 fn unembedding_rows(run: &Run, span: Span, visit: &mut dyn FnMut(&[f32]) -> Result<()>) -> Result<()> {
     let (device, weights, vocab) = (run.device(), &run.model().0.weights, run.sizes().vocab);
+    whole_final_norm(run.program())?;
     let norm = weights.final_norm.freeze(norms()).unwrap_or_else(|| weights.final_norm.clone());
     for first in (0..vocab).step_by(ROWS) {
         let n = ROWS.min(vocab - first);

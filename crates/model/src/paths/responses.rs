@@ -34,6 +34,7 @@ impl BlockValues {
     /// Returns the values of block l. Fails if `run` was not prepared for [`crate::path_sites`].
     pub(crate) fn of(run: &Run, l: usize) -> Result<Self> {
         let (value, program) = (|site| run.value_of(site), run.program());
+        whole_final_norm(program)?;
         let [pre, post] = [program.field[l], program.field[l + 1]];
         // The last op of a block adds the MLP's output to the sum before it.
         let mid = program.nodes[post - 1].inputs[0];
@@ -47,6 +48,17 @@ impl BlockValues {
             mid,
             post,
         })
+    }
+}
+
+/// Fails if parts of the final norm are in the list: readers of the logits take it whole.
+pub(crate) fn whole_final_norm(program: &Program) -> Result<()> {
+    match program.divides_final_norm() {
+        false => Ok(()),
+        true => Err(Error::Place(
+            "a site of ln_final divides the final norm, and paths need it whole; edit hook_resid_post of the last block"
+                .to_owned(),
+        )),
     }
 }
 

@@ -13,7 +13,9 @@ use resolvent_ops::mlp::Mlp;
 use super::{Node, Parts, Program, ValueId};
 use crate::arch::{Activation, Architecture};
 use crate::head_results::SplitProjection;
+use crate::norm_parts::{NormParts, norm_parts};
 use crate::site::Site;
+use crate::stream_norm::StreamNorm;
 use crate::weights::{Block, Weights};
 
 /// A block whose operations are appended.
@@ -23,6 +25,8 @@ struct BlockOf<'a> {
     l: usize,
     sites: &'a BTreeSet<Site>,
     split: Option<&'a SplitProjection>,
+    /// The norms that are in parts.
+    norms: &'a BTreeMap<StreamNorm, NormParts>,
 }
 
 impl BlockOf<'_> {
@@ -40,7 +44,7 @@ impl Program {
     ///
     /// Outputs of attention and MLP are fused into the residual add, and a GELU into its MLP. They have values of their
     /// own only where `sites` names them, or where a norm follows. The same holds for the embeddings of a model that
-    /// learns positions, and for what heads add, of which `splits` has the projections by block.
+    /// learns positions, for parts of norms, and for what heads add, of which `splits` has the projections by block.
     pub(crate) fn new(
         model: &Architecture,
         weights: &Weights,
@@ -49,14 +53,21 @@ impl Program {
     ) -> Self {
         let (nodes, parts, last_use, cut_points) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let learns_positions = model.layout.positions.is_some();
-        let (field, gated) = (vec![0], model.gated);
-        let mut program = Self { nodes, field, parts, gated, learns_positions, last_use, cut_points };
+        let (field, gated, in_parts) = (vec![0], model.gated, norm_parts((model, weights), sites));
+        let (head_input, final_norm, norms) = (0, weights.final_norm.clone(), BTreeMap::new());
+        let mut program =
+            Self { nodes, field, head_input, final_norm, norms, parts, gated, learns_positions, last_use, cut_points };
         if learns_positions && [Site::Embed, Site::PosEmbed].iter().any(|site| sites.contains(site)) {
             let parts = Self::embeddings(&model.sizes).map(|part| program.push("embed".to_owned(), part, &[0]));
             program.field[0] = program.push("embed".to_owned(), Add, &parts);
         }
         for (l, block) in weights.blocks.iter().enumerate() {
-            program.block(&BlockOf { model, block, l, sites, split: splits.get(&l) });
+            program.block(&BlockOf { model, block, l, sites, split: splits.get(&l), norms: &in_parts });
+        }
+        program.head_input = program.field[weights.blocks.len()];
+        if let Some(parts) = in_parts.get(&StreamNorm::Final) {
+            program.head_input = program.normalized("ln_f", (StreamNorm::Final, parts), program.head_input);
+            program.final_norm = Arc::new(parts.gain.clone());
         }
         program.last_use = vec![0; program.values()];
         for (i, node) in program.nodes.iter().enumerate() {
@@ -83,6 +94,27 @@ impl Program {
         norm.map_or(input, |norm| self.push_shared(scope, norm.clone(), &[input]))
     }
 
+    /// Appends a norm of the stream, if the block has it: in parts where sites name them.
+    fn stream_norm(
+        &mut self,
+        (of, norm): (&BlockOf<'_>, StreamNorm),
+        scope: String,
+        whole: Option<&Arc<dyn Op>>,
+        input: ValueId,
+    ) -> ValueId {
+        let Some(parts) = of.norms.get(&norm) else { return self.norm(scope, whole, input) };
+        let normalized = self.normalized(&scope, (norm, parts), input);
+        self.push(format!("{scope}.gain"), parts.gain.clone(), &[normalized])
+    }
+
+    /// Appends all parts of a norm but the last, and returns the normalized rows.
+    fn normalized(&mut self, scope: &str, (norm, parts): (StreamNorm, &NormParts), input: ValueId) -> ValueId {
+        let scaled = self.push(format!("{scope}.scale"), parts.scale, &[input]);
+        let normalized = self.push(format!("{scope}.divide"), parts.divide, &[scaled]);
+        self.norms.insert(norm, [scaled, normalized]);
+        normalized
+    }
+
     fn block(&mut self, of: &BlockOf<'_>) {
         let BlockOf { model, block, l, .. } = *of;
         let pre = self.field[l];
@@ -91,7 +123,7 @@ impl Program {
         let results = BTreeMap::new();
         let mut parts = Parts { qkv, rotated, z, results, attn_out, mid, hidden, neurons, mlp_out, attention };
 
-        let normed = self.norm(of.name("ln_1"), block.attn_norm.as_ref(), pre);
+        let normed = self.stream_norm((of, StreamNorm::Attention(l)), of.name("ln_1"), block.attn_norm.as_ref(), pre);
         parts.qkv = self.push(of.name("attn.qkv"), block.qkv.clone(), &[normed]);
         let read = self.norm(of.name("attn.qk_norm"), block.qk_norm.as_ref(), parts.qkv);
         let read = match &block.rotary {
@@ -117,7 +149,7 @@ impl Program {
         let input = if model.parallel { pre } else { mid };
         let read = match &block.mlp_norm {
             None if model.parallel => normed,
-            norm => self.norm(of.name("ln_2"), norm.as_ref(), input),
+            norm => self.stream_norm((of, StreamNorm::Mlp(l)), of.name("ln_2"), norm.as_ref(), input),
         };
         let own = block.mlp_post_norm.is_some() || of.wants(Site::MlpOut(l));
         let post = if own {

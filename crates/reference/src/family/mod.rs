@@ -24,8 +24,9 @@ pub mod rotary;
 use features::{Features, Projection};
 
 use crate::gpt2::{BlockTrace, Hook, Trace, side_by_side, sum_of_heads};
+use crate::norm::norm;
 use crate::ops::{Keys, columns};
-use crate::{Scalar, Site};
+use crate::{Norm, Scalar, Site};
 
 /// A model: its features and its tensors by their names in `model.safetensors`.
 ///
@@ -91,7 +92,8 @@ impl FamilyModel {
             blocks.push(block);
         }
         let names = self.features.names;
-        let x = self.norm(&format!("{}.{}", names.stem, names.last), &field[layers * level..]);
+        let last = format!("{}.{}", names.stem, names.last);
+        let x = self.stream_norm(&last, &field[layers * level..], (Norm::Final, &mut *hook));
         let head = if self.features.tied { self.embedding() } else { names.head.to_owned() };
         let logits = parts::linear(&x, tokens, self.tensor(&head), None);
         let scale = S::from_f64(self.features.logit_scale);
@@ -111,7 +113,12 @@ impl FamilyModel {
         let [before_attention, after_attention, before_mlp, after_mlp] = names.norms;
 
         let attention = format!("{at}.{}", names.attention);
-        let [mut q, mut k, mut v] = self.project(&attention, &norm(before_attention, h), tokens);
+        let before = |name: &str, x: &[S], of: Norm, hook: &mut Hook<'_, S>| match name.is_empty() {
+            true => x.to_vec(),
+            false => self.stream_norm(&format!("{at}.{name}"), x, (of, hook)),
+        };
+        let normed = before(before_attention, h, Norm::Attention(l), hook);
+        let [mut q, mut k, mut v] = self.project(&attention, &normed, tokens);
         hook(Site::Q(l), &mut q);
         hook(Site::K(l), &mut k);
         hook(Site::V(l), &mut v);
@@ -150,7 +157,8 @@ impl FamilyModel {
         hook(Site::ResidMid(l), &mut resid_mid);
 
         let read = if features.parallel { h } else { &resid_mid };
-        let [mut mlp_pre, up] = self.hidden(&format!("{at}.mlp"), &norm(before_mlp, read), tokens);
+        let normed = before(before_mlp, read, Norm::Mlp(l), hook);
+        let [mut mlp_pre, up] = self.hidden(&format!("{at}.mlp"), &normed, tokens);
         hook(Site::MlpPre(l), &mut mlp_pre);
         let mut mlp_post = self.neurons(&mlp_pre, &up);
         hook(Site::MlpPost(l), &mut mlp_post);
@@ -245,6 +253,16 @@ impl FamilyModel {
         let ones = vec![1.0; self.features.width];
         let gain = self.weights.get(&format!("{name}.weight")).unwrap_or(&ones);
         parts::norm(x, gain, self.bias(name), self.features.norm, self.features.frozen)
+    }
+
+    /// Computes a norm of the stream, with its hooks.
+    fn stream_norm<S: Scalar>(&self, name: &str, x: &[S], (at, hook): (Norm, &mut Hook<'_, S>)) -> Vec<S> {
+        let (form, frozen) = (self.features.norm, self.features.frozen);
+        let gain = self.tensor(&format!("{name}.weight")).iter();
+        let gain: Vec<S> = gain.map(|&x| S::from_f64(if form.plus_one { 1.0 + x } else { x })).collect();
+        let bias = self.bias(name).map_or_else(|| vec![0.0; gain.len()], <[f64]>::to_vec);
+        let bias: Vec<S> = bias.into_iter().map(S::from_f64).collect();
+        norm(x, [&gain, &bias], ((form.centred, form.eps), frozen), (at, hook))
     }
 
     fn embedding(&self) -> String {

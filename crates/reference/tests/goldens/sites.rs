@@ -1,7 +1,7 @@
 //! Hooks, resumed runs and derivatives at every site, for one model with each feature of a block.
 
 use resolvent_reference::derivative::{along, jet, jvp};
-use resolvent_reference::{FamilyModel, Observable, Site, Source};
+use resolvent_reference::{FamilyModel, Norm, Observable, Site, Source};
 
 use crate::golden::Golden;
 
@@ -35,6 +35,7 @@ fn width(model: &FamilyModel, site: Site) -> usize {
             });
             down.expect("the last projection of an MLP").1.len() / features.width
         }
+        Site::NormScale(_) => 1,
         _ => features.width,
     }
 }
@@ -57,11 +58,20 @@ fn the_hook_sees_every_site_once_and_in_order() {
             let each = (0..tokens).flat_map(move |t| (0..heads).map(move |head| (head, t)));
             each.flat_map(move |(head, t)| [Site::Scores(l, head, t), Site::Pattern(l, head, t)])
         };
+        // Scale and rows of each norm come after what it reads.
+        let [before_attention, _, before_mlp, _] = model.features.names.norms;
+        let norm = |name: &str, norm: Norm| match name {
+            "" => Vec::new(),
+            _ => vec![Site::NormScale(norm), Site::Normalized(norm)],
+        };
         let block = |l: usize| {
-            let [before, after] = [sites(l)[..4].to_vec(), sites(l)[4..].to_vec()];
-            before.into_iter().chain(attention(l)).chain(after)
+            let [first, before] = [sites(l)[..1].to_vec(), sites(l)[1..4].to_vec()];
+            let [middle, after] = [sites(l)[4..8].to_vec(), sites(l)[8..].to_vec()];
+            let [norm_1, norm_2] = [norm(before_attention, Norm::Attention(l)), norm(before_mlp, Norm::Mlp(l))];
+            first.into_iter().chain(norm_1).chain(before).chain(attention(l)).chain(middle).chain(norm_2).chain(after)
         };
         let all = [Site::Embed].into_iter().chain((0..model.features.layers).flat_map(block));
+        let all = all.chain(norm("norm", Norm::Final));
         assert_eq!(seen, all.collect::<Vec<Site>>());
         let block = &trace.blocks[1];
         for (i, next) in trace.h(2, 3).iter().enumerate() {
