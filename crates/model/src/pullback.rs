@@ -125,7 +125,7 @@ impl Linearization<'_> {
 
     /// Computes the sensitivities of superpositions of seeds in runs of this run's base.
     fn pull_back(&self, seeded: &[SeededRun<'_>], sites: &[Site], visit: &mut dyn FnMut(Chunk<'_>)) -> Result<()> {
-        let (program, sizes) = (self.program(), self.sizes());
+        let program = self.program();
         let wanted = self.run.values_of_sites(sites)?;
         let starts: Vec<Start> = seeded.iter().map(|item| self.split_seeds(item)).collect::<Result<_>>()?;
         let last = program.head_input;
