@@ -97,6 +97,7 @@ impl Device {
     /// # Errors
     /// As [`Self::open`]: no such adapter, or one that gives no device.
     pub async fn open_async(options: &Options) -> Result<Self> {
+        host::check_instructions()?;
         let executor = match &options.choice {
             Choice::Host => Executor::Host(host::Host::new(options)),
             Choice::Auto => match gpu::Gpu::open(options).await {

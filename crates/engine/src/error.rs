@@ -16,6 +16,14 @@ pub enum Error {
         /// The text as the user wrote it.
         text: String,
     },
+    /// `RESOLVENT_SIMD` names no instructions.
+    #[error("RESOLVENT_SIMD={text} names no instructions: expected {names}; or unset it")]
+    Instructions {
+        /// Its value.
+        text: String,
+        /// What it accepts on this kind of processor.
+        names: String,
+    },
     /// No adapter matches the device that was asked for.
     #[error("no GPU adapter matches `{wanted}` (found: {found}); {fix}")]
     NoAdapter {

@@ -3,8 +3,8 @@
 //! `pulp` picks the widest instructions of the processor at run time. The functions here are inlined into its calls, so
 //! they are compiled for those instructions.
 
-use pulp::Arch;
 use rayon::prelude::*;
+use resolvent_engine::host::instructions;
 
 /// Lanes of a fixed-order sum: the same order on every processor.
 const LANES: usize = 16;
@@ -69,13 +69,13 @@ pub(crate) use {row_body, two_rows_body};
 
 /// Like [`each_row`], compiled for the processor's widest instructions.
 pub(crate) fn each_row_simd<B: RowBody>(y: &mut [f32], d: usize, args: B::Args<'_>) {
-    let arch = Arch::new();
+    let arch = instructions();
     y.par_chunks_mut(d).enumerate().for_each(|(i, row)| arch.dispatch(RowCall::<B> { args, i, row }));
 }
 
 /// Like [`each_row_simd`], over the rows of two arrays at once.
 pub(crate) fn each_two_rows_simd<B: TwoRowsBody>([y, z]: [&mut [f32]; 2], [d, e]: [usize; 2], args: B::Args<'_>) {
-    let arch = Arch::new();
+    let arch = instructions();
     let rows = y.par_chunks_mut(d).zip(z.par_chunks_mut(e)).enumerate();
     rows.for_each(|(i, (row, other))| arch.dispatch(TwoRowsCall::<B> { args, i, rows: [row, other] }));
 }

@@ -56,7 +56,7 @@ fn fma_host(bound: Bound<'_>) {
 /// Whether there are 32 registers of 16 elements.
 fn wide_registers() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx512f");
+    return matches!(resolvent_engine::host::instructions(), pulp::Arch::V4(_));
     #[cfg(not(target_arch = "x86_64"))]
     false
 }

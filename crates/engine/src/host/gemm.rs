@@ -26,6 +26,7 @@ use half::slice::HalfFloatSliceExt as _;
 use pulp::Arch;
 use rayon::prelude::*;
 
+use super::instructions::{instructions, name};
 use super::skinny;
 use super::weights::{DEPTH, Elements, Weights};
 
@@ -65,7 +66,7 @@ struct Call<'a> {
 pub fn matmul(shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y: &mut [f32]) {
     let [m, k, n] = shape;
     assert!(x.len() >= m * k && w.elements.len() >= k * n && y.len() >= m * n, "operands shorter than [{m}, {k}, {n}]");
-    multiply(Arch::new(), shape, x, w, accumulate, y);
+    multiply(instructions(), shape, x, w, accumulate, y);
 }
 
 /// Computes a product with the instructions of `arch`.
@@ -83,8 +84,23 @@ fn multiply(arch: Arch, shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate
         #[cfg(target_arch = "x86_64")]
         (Arch::V4(_), _) => skinny::product(arch, shape, x, w, accumulate, y),
         (_, ..=FEW_ROWS) => skinny::product(arch, shape, x, w, accumulate, y),
-        _ => in_blocks(shape, (x, w.elements), accumulate, y, dispatch),
+        #[cfg(target_arch = "x86_64")]
+        (Arch::V3(simd), _) => in_blocks(shape, (x, w.elements), accumulate, y, |call| x86::run(simd, call)),
+        _ => in_blocks(shape, (x, w.elements), accumulate, y, portable),
     }
+}
+
+/// Describes how [`matmul`] computes products on this processor.
+pub fn products() -> String {
+    let arch = instructions();
+    let (few, many) = match arch {
+        #[cfg(target_arch = "x86_64")]
+        Arch::V4(_) => (MANY_ROWS_AVX512 - 1, "tiles".to_owned()),
+        #[cfg(target_arch = "x86_64")]
+        Arch::V3(_) => (FEW_ROWS, "private-gemm-x86".to_owned()),
+        _ => (FEW_ROWS, format!("gemm, and matrixmultiply from {MANY_ROWS}")),
+    };
+    format!("{}, up to {few} rows skinny, more {many}", name(arch))
 }
 
 /// Computes a product of untransposed weights, [`DEPTH`] of k at a time.
@@ -117,38 +133,26 @@ fn in_blocks(
     }
 }
 
-fn dispatch(mut call: Call<'_>) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(instructions) = x86::instructions() {
-        return x86::run(&mut call, instructions);
-    }
-    portable(&mut call);
-}
-
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use private_gemm_x86::{Accum, DType, DstKind, IType, InstrSet, gemm};
+    use pulp::x86::V3;
 
     use super::Call;
 
-    /// Returns the instructions of processors without AVX-512, if the crate supports them.
-    pub(super) fn instructions() -> Option<InstrSet> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(InstrSet::Avx256)
-    }
-
-    pub(super) fn run(call: &mut Call<'_>, instructions: InstrSet) {
+    pub(super) fn run(_proof: V3, call: Call<'_>) {
         let [m, k, n] = call.shape;
         let (alpha, none) = (1.0f32, std::ptr::null());
         let beta = if call.accumulate { Accum::Add } else { Accum::Replace };
         let (x, w, y) = (call.x.as_ptr().cast(), call.w.as_ptr().cast(), call.y.as_mut_ptr().cast());
         // SAFETY: `matmul` has checked the lengths of the slices against the shape. This bounds every access: element
         // (i, j) of an operand lies at i * row stride + j * column stride. `y` is exclusive. alpha is an f32, as the
-        // type argument says. The index and diagonal pointers are unused (null). The processor has the instructions.
+        // type argument says. The index and diagonal pointers are unused (null). The processor has the instructions: there is a `V3`.
         unsafe {
             gemm(
                 DType::F32,
                 IType::U64,
-                instructions,
+                InstrSet::Avx256,
                 m,
                 n,
                 k,
@@ -179,7 +183,7 @@ mod x86 {
 /// Row count from which `matrixmultiply` is faster than `gemm`.
 const MANY_ROWS: usize = 512;
 
-fn portable(call: &mut Call<'_>) {
+fn portable(call: Call<'_>) {
     let [m, k, n] = call.shape;
     let (x_stride, n_stride) = (call.x_stride as isize, n as isize);
     let beta = if call.accumulate { 1.0 } else { 0.0 };
@@ -205,15 +209,8 @@ fn portable(call: &mut Call<'_>) {
 mod tests {
     use half::f16;
 
+    use super::super::instructions::all;
     use super::*;
-
-    /// The instructions of this processor, and those of others that it has as well.
-    fn instructions() -> Vec<Arch> {
-        let mut all = vec![Arch::new(), Arch::Scalar];
-        #[cfg(target_arch = "x86_64")]
-        all.extend(pulp::x86::V3::try_new().map(Arch::V3));
-        all
-    }
 
     /// Every crate and form of a product, at shapes on both sides of each bound.
     #[test]
@@ -247,7 +244,7 @@ mod tests {
                     }
                     for elements in forms {
                         let kind = if matches!(elements, Elements::F32(_)) { "f32" } else { "f16" };
-                        for arch in instructions() {
+                        for arch in all() {
                             let w = Weights { elements, transposed };
                             check(&format!("{arch:?} {kind}"), &mut |y| {
                                 multiply(arch, [m, k, n], &x, w, accumulate, y);
@@ -262,7 +259,7 @@ mod tests {
                     }
                     if !transposed && accumulate {
                         check("portable", &mut |y| {
-                            in_blocks([m, k, n], (&x, Elements::F32(&data)), true, y, |mut call| portable(&mut call));
+                            in_blocks([m, k, n], (&x, Elements::F32(&data)), true, y, portable);
                         });
                     }
                 }
@@ -294,9 +291,7 @@ mod tests {
                 }
                 if !transposed {
                     let mut y = start.clone();
-                    in_blocks([many, k, n], (&x, Elements::F32(&data)), accumulate, &mut y, |mut call| {
-                        portable(&mut call);
-                    });
+                    in_blocks([many, k, n], (&x, Elements::F32(&data)), accumulate, &mut y, portable);
                     assert!(y.iter().zip(&whole).all(|(a, b)| a.to_bits() == b.to_bits()), "portable [{k}, {n}]");
                 }
             }

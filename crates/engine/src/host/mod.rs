@@ -4,6 +4,7 @@ mod block;
 mod f16_weights;
 mod fetch;
 mod gemm;
+mod instructions;
 mod lines;
 mod rows;
 mod skinny;
@@ -17,7 +18,9 @@ use resolvent_shaders::Access;
 use web_time::Instant;
 
 pub(crate) use block::{Block, Pool};
-pub use gemm::matmul;
+pub use gemm::{matmul, products};
+pub(crate) use instructions::check as check_instructions;
+pub use instructions::instructions;
 pub use weights::{Elements, Weights};
 
 use crate::buffer::{Buffer, Storage};
@@ -51,7 +54,12 @@ impl Host {
         let count = threads.as_ref().map_or_else(rayon::current_num_threads, |t| t.current_num_threads());
         let info = Info {
             name: format!("host executor, {count} threads"),
-            driver: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+            driver: format!(
+                "{}-{}, {}",
+                std::env::consts::ARCH,
+                std::env::consts::OS,
+                instructions::name(instructions())
+            ),
             backend: "host".to_owned(),
             kind: Kind::Host,
             subgroups: None,

@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use pulp::{Arch, WithSimd};
+use pulp::WithSimd;
 use rayon::prelude::*;
+use resolvent_engine::host::instructions;
 
 use super::blocks::{BLOCK, Band, Scratch};
 use super::{first_key, last_query};
@@ -140,7 +141,7 @@ pub(super) fn each<'y, Args: Copy + Sync>(
 ) where
     for<'a> Item<'a, 'y, Args>: WithSimd<Output = ()>,
 {
-    let arch = Arch::new();
+    let arch = instructions();
     let items = y.into_par_iter().zip(other).enumerate();
     items.for_each(|(i, (y, other))| {
         let (block, head) = (blocks[i / heads], i % heads);

@@ -13,7 +13,7 @@ pub struct Variable {
 }
 
 /// Variables whose values are shown.
-const SHOWN: [&str; 22] = [
+const SHOWN: [&str; 23] = [
     "RESOLVENT_CACHE",
     "RESOLVENT_DEVICE",
     "RESOLVENT_LOG",
@@ -25,6 +25,7 @@ const SHOWN: [&str; 22] = [
     "MESA_VK_DEVICE_SELECT",
     "CUDA_VISIBLE_DEVICES",
     "RAYON_NUM_THREADS",
+    "RESOLVENT_SIMD",
     "XDG_CACHE_HOME",
     "XDG_RUNTIME_DIR",
     "HF_HOME",
