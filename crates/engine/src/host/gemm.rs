@@ -11,6 +11,9 @@
 //! | 64 | 168 \| 118 | 96 \| 133 | 108 \| 66 |
 //! | 256 | 184 \| 185 | 186 \| 155 | 159 \| 138 |
 //!
+//! Without AVX2, [`skinny`] has only single floats, which the compiler does not vectorise: `gemm` is the fastest below 4
+//! rows, and `matrixmultiply` from there on.
+//!
 //! faer multiplies with `private-gemm-x86`, which supports x86 only. It is the fastest with AVX2: 151 GFLOP/s for 512
 //! rows, where tiles reach 88.
 //!
@@ -83,10 +86,13 @@ fn multiply(arch: Arch, shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate
         (Arch::V4(simd), MANY_ROWS_AVX512..) => super::tiles::product(simd, shape, (x, w.elements), accumulate, y),
         #[cfg(target_arch = "x86_64")]
         (Arch::V4(_), _) => skinny::product(arch, shape, x, w, accumulate, y),
+        (Arch::Scalar, _) => {
+            in_blocks(shape, (x, w.elements), accumulate, y, |call| portable(call, MANY_ROWS_BASELINE))
+        }
         (_, ..=FEW_ROWS) => skinny::product(arch, shape, x, w, accumulate, y),
         #[cfg(target_arch = "x86_64")]
         (Arch::V3(simd), _) => in_blocks(shape, (x, w.elements), accumulate, y, |call| x86::run(simd, call)),
-        _ => in_blocks(shape, (x, w.elements), accumulate, y, portable),
+        _ => in_blocks(shape, (x, w.elements), accumulate, y, |call| portable(call, MANY_ROWS)),
     }
 }
 
@@ -98,6 +104,7 @@ pub fn products() -> String {
         Arch::V4(_) => (MANY_ROWS_AVX512 - 1, "tiles".to_owned()),
         #[cfg(target_arch = "x86_64")]
         Arch::V3(_) => (FEW_ROWS, "private-gemm-x86".to_owned()),
+        Arch::Scalar => return format!("{}, below {MANY_ROWS_BASELINE} rows gemm, more matrixmultiply", name(arch)),
         _ => (FEW_ROWS, format!("gemm, and matrixmultiply from {MANY_ROWS}")),
     };
     format!("{}, up to {few} rows skinny, more {many}", name(arch))
@@ -180,15 +187,30 @@ mod x86 {
     }
 }
 
-/// Row count from which `matrixmultiply` is faster than `gemm`.
+/// Row count from which `matrixmultiply` is faster than `gemm`: with vectors, and with the baseline of x86-64, for which
+/// only the former has vectors.
 const MANY_ROWS: usize = 512;
+const MANY_ROWS_BASELINE: usize = 4;
 
-fn portable(call: Call<'_>) {
+/// Computes a product with `matrixmultiply` from `many` rows on, and with `gemm` below.
+fn portable(mut call: Call<'_>, many: usize) {
+    let [m, _, n] = call.shape;
+    if m < MANY_ROWS_BASELINE && call.accumulate {
+        // `gemm` adds the products of a single row to y one by one, and the sum of all products for several rows.
+        let mut sums = vec![0.0; m * n];
+        portable(Call { accumulate: false, y: &mut sums, ..call }, many);
+        call.y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum);
+        return;
+    }
+    call_crate(&mut call, many);
+}
+
+fn call_crate(call: &mut Call<'_>, many: usize) {
     let [m, k, n] = call.shape;
     let (x_stride, n_stride) = (call.x_stride as isize, n as isize);
     let beta = if call.accumulate { 1.0 } else { 0.0 };
     let (x, w, y) = (call.x.as_ptr(), call.w.as_ptr(), call.y.as_mut_ptr());
-    if m >= MANY_ROWS {
+    if m >= many {
         // SAFETY: `matmul` has checked the lengths of the slices against the shape. This bounds every access: element
         // (i, j) of an operand lies at i * row stride + j * column stride. `y` is exclusive.
         unsafe {
@@ -259,7 +281,7 @@ mod tests {
                     }
                     if !transposed && accumulate {
                         check("portable", &mut |y| {
-                            in_blocks([m, k, n], (&x, Elements::F32(&data)), true, y, portable);
+                            in_blocks([m, k, n], (&x, Elements::F32(&data)), true, y, |call| portable(call, 512));
                         });
                     }
                 }
@@ -291,7 +313,9 @@ mod tests {
                 }
                 if !transposed {
                     let mut y = start.clone();
-                    in_blocks([many, k, n], (&x, Elements::F32(&data)), accumulate, &mut y, portable);
+                    in_blocks([many, k, n], (&x, Elements::F32(&data)), accumulate, &mut y, |call| {
+                        portable(call, MANY_ROWS)
+                    });
                     assert!(y.iter().zip(&whole).all(|(a, b)| a.to_bits() == b.to_bits()), "portable [{k}, {n}]");
                 }
             }
