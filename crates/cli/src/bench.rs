@@ -192,9 +192,12 @@ fn figure(measured: &Scaling) -> Figure {
 
 fn table(timed: &Bench, rows: usize) -> String {
     let mut text = format!(
-        "{}\npeaks, measured here: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copies\nfirst field of the embedded model: {}\n\n\
+        "{}\n{}: {}\n\
+        peaks, measured here: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copies\nfirst field of the embedded model: {}\n\n\
         {}, {} tokens, opened in {}\n",
         visible(&timed.device),
+        if timed.executor == "host" { "products" } else { "variants" },
+        timed.variants,
         timed.peaks.flops / 1e9,
         timed.peaks.bytes / 1e9,
         duration(timed.first_field),

@@ -17,6 +17,7 @@ mod tune;
 
 use std::time::Duration;
 
+use resolvent_engine::host::products;
 use resolvent_engine::{Device, Options};
 use resolvent_model::{DEFAULT_MODEL, Model};
 use resolvent_ops::tuning;
@@ -59,7 +60,7 @@ pub struct Bench {
     pub device: String,
     /// `gpu` or `host`.
     pub executor: &'static str,
-    /// The kernel variants that the device selects, by size.
+    /// The kernel variants that the device selects, by size; of the host executor, how it multiplies.
     pub variants: String,
     /// The model's name.
     pub model: String,
@@ -134,7 +135,7 @@ pub fn bench_of(
     Ok(Bench {
         device: format!("{}, {}, {}", info.name, info.backend, info.driver),
         executor: if info.is_host() { "host" } else { "gpu" },
-        variants: tuning::describe(&device),
+        variants: if info.is_host() { products() } else { tuning::describe(&device) },
         model: model.name().to_owned(),
         tokens: options.tokens,
         kernels: kernels::rates(&samples, &peaks),
