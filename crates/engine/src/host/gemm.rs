@@ -11,7 +11,7 @@
 //! | 64 | 168 \| 118 | 96 \| 133 | 108 \| 66 |
 //! | 256 | 184 \| 185 | 186 \| 155 | 159 \| 138 |
 //!
-//! Without AVX2, [`skinny`] has only single floats, which the compiler does not vectorise: `gemm` is the fastest below 4
+//! Without AVX2, [`skinny`] has only single floats: `gemm` is the fastest below 4
 //! rows, and `matrixmultiply` from there on.
 //!
 //! faer multiplies with `private-gemm-x86`, which supports x86 only. It is the fastest with AVX2: 151 GFLOP/s for 512
