@@ -161,8 +161,9 @@ pub(crate) fn exp(x: f32) -> f32 {
     let series = series * r + 1.666_666_5e-1;
     let series = series * r + 0.5;
     let value = series * r * r + r + 1.0;
-    // n is within -126 and 127. Wrapping, so that builds that check for overflow use vectors too.
-    let scale = f32::from_bits(((n as i32).wrapping_add(127) << 23) as u32);
+    // n is within -126 and 127, and the low bits of `shifted` are those of n. A conversion to an integer has rules for
+    // NaN and for overflow, which AVX2 computes one by one.
+    let scale = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
     value * scale
 }
 

@@ -2,7 +2,7 @@
 
 /// Prefetches the cache line that is `ahead` words of four bytes after the start of `at`.
 #[inline(always)]
-pub(super) fn fetch<T>(at: &[T], ahead: usize) {
+pub fn fetch<T>(at: &[T], ahead: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};

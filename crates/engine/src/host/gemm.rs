@@ -1,26 +1,23 @@
 //! Matrix products on the host.
 //!
-//! [`skinny`] of this crate computes products of few rows, and [`tiles`](super::tiles) those of many rows with AVX-512.
-//! Other processors leave many rows to the fastest maintained crate. Measured with two threads on a Zen 4 server, in
-//! one process, weights in the cache (GFLOP/s, straight 768x3072 | transposed):
+//! [`skinny`] of this crate computes products of few rows, and [`tiles`](super::tiles) those of many rows with AVX-512
+//! or AVX2. Other processors leave many rows to the faster of two maintained crates. Measured with two threads on a Zen
+//! 4 server, in one process, weights in the cache (GFLOP/s, straight 768x3072 | transposed):
 //!
-//! | rows | `private-gemm-x86` 0.1.22 | `gemm` 0.19 | `matrixmultiply` 0.3 |
-//! |---|---|---|---|
-//! | 1 | 18 \| 6 | 30 \| 28 | 3 \| 2 |
-//! | 16 | 183 \| 52 | 76 \| 71 | 38 \| 23 |
-//! | 64 | 168 \| 118 | 96 \| 133 | 108 \| 66 |
-//! | 256 | 184 \| 185 | 186 \| 155 | 159 \| 138 |
+//! | rows | `gemm` 0.19 | `matrixmultiply` 0.3 |
+//! |---|---|---|
+//! | 1 | 30 \| 28 | 3 \| 2 |
+//! | 16 | 76 \| 71 | 38 \| 23 |
+//! | 64 | 96 \| 133 | 108 \| 66 |
+//! | 256 | 186 \| 155 | 159 \| 138 |
 //!
-//! Without AVX2, [`skinny`] has only single floats: `gemm` is the fastest below 4
-//! rows, and `matrixmultiply` from there on.
-//!
-//! faer multiplies with `private-gemm-x86`, which supports x86 only. It is the fastest with AVX2: 151 GFLOP/s for 512
-//! rows, where tiles reach 88.
+//! Without AVX2, [`skinny`] has only single floats: `gemm` is the fastest below 4 rows, and `matrixmultiply` from there
+//! on.
 //!
 //! The bits of a row of y do not depend on how many rows there are, so a prompt has the same numbers in any batch. For
 //! `y = x w`, all of them sum along k in order, one fused multiply-add a step. The crates add the sums of blocks of k,
-//! whose size they choose, so they get [`DEPTH`] of k at a time. Transposed weights are for [`skinny`] alone: it sums k
-//! in the lanes of a vector, which the others do not.
+//! whose size they choose, so they get [`DEPTH`] of k at a time. Transposed weights are for [`skinny`] alone, which sums
+//! k in the lanes of a vector; with AVX2 they are for tiles alone.
 
 use std::cell::RefCell;
 
@@ -75,23 +72,25 @@ pub fn matmul(shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y:
 /// Computes a product with the instructions of `arch`.
 fn multiply(arch: Arch, shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y: &mut [f32]) {
     let [m, k, n] = shape;
-    if w.transposed {
-        for (x, y) in x[..m * k].chunks(BLOCK_ROWS * k).zip(y.chunks_mut(BLOCK_ROWS * n)) {
-            skinny::product(arch, [x.len() / k, k, n], x, w, accumulate, y);
-        }
-        return;
-    }
     match (arch, m) {
+        // Transposed weights too: where registers are few, sums in the lanes of a vector take twice as long.
         #[cfg(target_arch = "x86_64")]
-        (Arch::V4(simd), MANY_ROWS_AVX512..) => super::tiles::product(simd, shape, (x, w.elements), accumulate, y),
+        (Arch::V3(simd), _) if w.transposed || m > FEW_ROWS => {
+            super::tiles::product(simd, shape, (x, w), accumulate, y);
+        }
+        _ if w.transposed => {
+            for (x, y) in x[..m * k].chunks(BLOCK_ROWS * k).zip(y.chunks_mut(BLOCK_ROWS * n)) {
+                skinny::product(arch, [x.len() / k, k, n], x, w, accumulate, y);
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        (Arch::V4(simd), MANY_ROWS_AVX512..) => super::tiles::product(simd, shape, (x, w), accumulate, y),
         #[cfg(target_arch = "x86_64")]
         (Arch::V4(_), _) => skinny::product(arch, shape, x, w, accumulate, y),
         (Arch::Scalar, _) => {
-            in_blocks(shape, (x, w.elements), accumulate, y, |call| portable(call, MANY_ROWS_BASELINE))
+            in_blocks(shape, (x, w.elements), accumulate, y, |call| portable(call, MANY_ROWS_BASELINE));
         }
         (_, ..=FEW_ROWS) => skinny::product(arch, shape, x, w, accumulate, y),
-        #[cfg(target_arch = "x86_64")]
-        (Arch::V3(simd), _) => in_blocks(shape, (x, w.elements), accumulate, y, |call| x86::run(simd, call)),
         _ => in_blocks(shape, (x, w.elements), accumulate, y, |call| portable(call, MANY_ROWS)),
     }
 }
@@ -103,7 +102,7 @@ pub fn products() -> String {
         #[cfg(target_arch = "x86_64")]
         Arch::V4(_) => (MANY_ROWS_AVX512 - 1, "tiles".to_owned()),
         #[cfg(target_arch = "x86_64")]
-        Arch::V3(_) => (FEW_ROWS, "private-gemm-x86".to_owned()),
+        Arch::V3(_) => (FEW_ROWS, "tiles".to_owned()),
         Arch::Scalar => return format!("{}, below {MANY_ROWS_BASELINE} rows gemm, more matrixmultiply", name(arch)),
         _ => (FEW_ROWS, format!("gemm, and matrixmultiply from {MANY_ROWS}")),
     };
@@ -140,55 +139,8 @@ fn in_blocks(
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use private_gemm_x86::{Accum, DType, DstKind, IType, InstrSet, gemm};
-    use pulp::x86::V3;
-
-    use super::Call;
-
-    pub(super) fn run(_proof: V3, call: Call<'_>) {
-        let [m, k, n] = call.shape;
-        let (alpha, none) = (1.0f32, std::ptr::null());
-        let beta = if call.accumulate { Accum::Add } else { Accum::Replace };
-        let (x, w, y) = (call.x.as_ptr().cast(), call.w.as_ptr().cast(), call.y.as_mut_ptr().cast());
-        // SAFETY: `matmul` has checked the lengths of the slices against the shape. This bounds every access: element
-        // (i, j) of an operand lies at i * row stride + j * column stride. `y` is exclusive. alpha is an f32, as the
-        // type argument says. The index and diagonal pointers are unused (null). The processor has the instructions: there is a `V3`.
-        unsafe {
-            gemm(
-                DType::F32,
-                IType::U64,
-                InstrSet::Avx256,
-                m,
-                n,
-                k,
-                y,
-                n as isize,
-                1,
-                none,
-                none,
-                DstKind::Full,
-                beta,
-                x,
-                call.x_stride as isize,
-                1,
-                false,
-                none,
-                0,
-                w,
-                n as isize,
-                1,
-                false,
-                std::ptr::from_ref(&alpha).cast(),
-                rayon::current_num_threads(),
-            );
-        }
-    }
-}
-
-/// Row count from which `matrixmultiply` is faster than `gemm`: with vectors, and with the baseline of x86-64, for which
-/// only the former has vectors.
+/// Row count from which `matrixmultiply` is faster than `gemm`: with vectors, and with the baseline of x86-64, for
+/// which only the former has vectors.
 const MANY_ROWS: usize = 512;
 const MANY_ROWS_BASELINE: usize = 4;
 
@@ -275,7 +227,7 @@ mod tests {
                         #[cfg(target_arch = "x86_64")]
                         if !transposed {
                             check(&format!("tiles of scalars {kind}"), &mut |y| {
-                                super::super::tiles::product(pulp::Scalar, [m, k, n], (&x, elements), accumulate, y);
+                                super::super::tiles::product(pulp::Scalar, [m, k, n], (&x, Weights { elements, transposed }), accumulate, y);
                             });
                         }
                     }

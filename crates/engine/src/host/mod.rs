@@ -6,6 +6,8 @@ mod fetch;
 mod gemm;
 mod instructions;
 mod lines;
+#[cfg(target_arch = "x86_64")]
+mod panels;
 mod rows;
 mod skinny;
 #[cfg(target_arch = "x86_64")]
@@ -18,6 +20,7 @@ use resolvent_shaders::Access;
 use web_time::Instant;
 
 pub(crate) use block::{Block, Pool};
+pub use fetch::fetch;
 pub use gemm::{matmul, products};
 pub(crate) use instructions::check as check_instructions;
 pub use instructions::instructions;

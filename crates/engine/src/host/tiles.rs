@@ -1,6 +1,6 @@
-//! Products of many rows with AVX-512. Arithmetic bounds them: a thread copies a few columns of w into panels, in the
-//! order in which they are read, and multiplies its rows of x with them. The panels stay in its L2 cache, and the sums
-//! of a tile of y in registers while a block of k is added.
+//! Products of many rows with AVX-512 or AVX2. Arithmetic bounds them: a thread copies a few columns of w into panels,
+//! in the order in which they are read, and multiplies its rows of x with them. The panels stay in its L2 cache, and
+//! the sums of a tile of y in registers while a block of k is added.
 //!
 //! Measured with two threads on a Zen 4 server, where multiply-adds alone reach 234 GFLOP/s, with the weights of the 12
 //! layers of GPT-2 small, which fit no cache (GFLOP/s):
@@ -15,37 +15,28 @@
 //! Which of its two times that crate takes is decided by where the system places the weights, for a whole process. In
 //! the slower case, which is the usual one in this engine, translating the addresses of strided rows is what it waits
 //! for. Here a row of w is read in stretches of hundreds of bytes, once.
+//!
+//! With AVX2, where these tiles compute products with transposed weights too, a thread of a Zen 3 server has 60 to 66
+//! GFLOP/s at 64 rows and 71 to 78 at 256, straight and transposed, of 84 to 91.
 
 use std::cell::RefCell;
 
 use bytemuck::Zeroable;
-use half::slice::HalfFloatSliceExt as _;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::fetch::fetch;
 use super::lines::Line;
-use super::rows::Row;
+use super::panels::{Columns, LINE};
 use super::skinny::shares;
-use super::weights::{DEPTH, Elements};
-
-/// Floats of a cache line.
-const LINE: usize = size_of::<Line>() / size_of::<f32>();
-
-/// Vectors of columns in a panel.
-const VECTORS: usize = 3;
-
-/// Rows of a tile. Its sums, the vectors of a panel and an element of x fit the registers.
-const TILE: usize = 8;
+use super::weights::{DEPTH, Weights};
 
 /// Columns of a panel of vectors of 16, a multiple of those of shorter ones.
 const WIDEST: usize = 48;
 
-/// Elements of w that a thread packs at a time: most of an L2 cache.
-const PACKED: usize = 160 << 10;
-
-/// Rows of w that are prefetched while others are packed.
-const AHEAD: usize = 8;
+/// Elements of w that a thread packs at a time: most of an L2 cache. Processors without AVX-512 have smaller ones.
+const fn packed<S: Simd>() -> usize {
+    if S::F32_LANES >= 16 { 160 << 10 } else { 80 << 10 }
+}
 
 /// Rows of x that all panels multiply before the next rows: they stay in the L2 cache.
 const ROWS: usize = 64;
@@ -59,12 +50,13 @@ thread_local! {
 pub(super) fn product<S: Simd>(
     simd: S,
     [m, k, n]: [usize; 3],
-    (x, w): (&[f32], Elements<'_>),
+    (x, w): (&[f32], Weights<'_>),
     accumulate: bool,
     y: &mut [f32],
 ) {
     let threads = rayon::current_num_threads();
-    let most = (PACKED / k.max(1) / WIDEST * WIDEST).max(WIDEST);
+    let along = if S::F32_LANES >= 16 { k.max(1) } else { 2 * DEPTH };
+    let most = (packed::<S>() / along / WIDEST * WIDEST).max(WIDEST);
     let share = n.div_ceil(threads).next_multiple_of(WIDEST).min(most);
     // Where there are fewer shares of columns than threads, these share the rows too.
     let rows = m.div_ceil(threads.div_ceil(n.div_ceil(share)));
@@ -82,7 +74,7 @@ struct Part<'a, 'y> {
     n: usize,
     first: usize,
     x: &'a [f32],
-    w: Elements<'a>,
+    w: Weights<'a>,
     accumulate: bool,
     /// The columns of each row.
     y: Vec<&'y mut [f32]>,
@@ -93,78 +85,71 @@ impl WithSimd for Part<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        PANELS.with_borrow_mut(|lines| {
-            let width = VECTORS * S::F32_LANES;
-            let padded = self.y[0].len().next_multiple_of(width);
-            let floats = self.k * padded;
-            lines.resize(floats.div_ceil(LINE).max(lines.len()), Line::zeroed());
-            let panels = &mut bytemuck::cast_slice_mut(lines)[..floats];
-            self.pack(simd, panels, padded, width);
-            self.multiply(simd, panels, padded);
-        });
+        // Taken, not borrowed in a closure: a closure that is not inlined is compiled for old processors.
+        let mut lines = PANELS.take();
+        // Sums of a tile, the vectors of a panel and an element of x fit the registers: 32, or 16. A sum waits for its
+        // last step, so tiles of few rows have more columns.
+        match (S::F32_LANES >= 16, self.y.len()) {
+            (true, _) => self.compute::<S, 8, 3>(simd, &mut lines),
+            (false, ..=3) => self.compute::<S, 2, 4>(simd, &mut lines),
+            (false, _) => self.compute::<S, 6, 2>(simd, &mut lines),
+        }
+        PANELS.set(lines);
     }
 }
 
 impl Part<'_, '_> {
-    /// Copies the columns of w to panels of `width` columns, those of each block of k after those of the one before.
-    /// `padded` columns are in panels, and those that w does not have are zero.
+    /// Computes the part with tiles of `TILE` rows and `VECTORS` vectors of columns.
     #[inline(always)]
-    fn pack<S: Simd>(&self, simd: S, panels: &mut [f32], padded: usize, width: usize) {
-        let columns = self.y[0].len();
-        for (block, panels) in panels.chunks_mut(DEPTH * padded).enumerate() {
-            let depth = panels.len() / padded;
-            for d in 0..depth {
-                let at = (block * DEPTH + d) * self.n + self.first;
-                for (panel, first) in panels.chunks_exact_mut(depth * width).zip((0..columns).step_by(width)) {
-                    let (to, padding) = panel[d * width..][..width].split_at_mut(width.min(columns - first));
-                    copy(simd, self.w.from(at + first), to, AHEAD * self.n);
-                    padding.fill(0.0);
-                }
+    fn compute<S: Simd, const TILE: usize, const VECTORS: usize>(&mut self, simd: S, lines: &mut Vec<Line>) {
+        let (k, width, count) = (self.k, VECTORS * S::F32_LANES, self.y[0].len());
+        let padded = count.next_multiple_of(width);
+        // Few rows use a panel at once, while it is in the L1 cache. Stretches of w that is not transposed are longer.
+        let few = self.w.transposed && self.y.len() <= ROWS;
+        let (stretch, depth) = if few { (width, DEPTH) } else { (padded, (packed::<S>() / padded / DEPTH).max(1) * DEPTH) };
+        let most = stretch * depth.min(k);
+        lines.resize(most.div_ceil(LINE).max(lines.len()), Line::zeroed());
+        let panels: &mut [f32] = bytemuck::cast_slice_mut(lines);
+        for at in (0..count).step_by(stretch) {
+            let (first, count) = (self.first + at, stretch.min(count - at));
+            let columns = Columns { w: self.w, k, n: self.n, first, count };
+            for from in (0..k).step_by(depth) {
+                let panels = &mut panels[..depth.min(k - from) * count.next_multiple_of(width)];
+                columns.pack::<S, VECTORS>(simd, from, panels);
+                self.multiply::<S, TILE, VECTORS>(simd, panels, (from, at));
             }
         }
     }
 
+    /// Adds the products with panels, from element `from` of k and column `at` on.
     #[inline(always)]
-    fn multiply<S: Simd>(&mut self, simd: S, panels: &[f32], padded: usize) {
+    fn multiply<S: Simd, const TILE: usize, const VECTORS: usize>(
+        &mut self,
+        simd: S,
+        panels: &[f32],
+        (from, at): (usize, usize),
+    ) {
         let (k, width) = (self.k, VECTORS * S::F32_LANES);
+        let depth = DEPTH.min(k - from);
+        let padded = (self.y[0].len() - at).next_multiple_of(width).min(panels.len() / depth);
         for (x, y) in self.x.chunks(ROWS * k).zip(self.y.chunks_mut(ROWS)) {
             for (block, panels) in panels.chunks(DEPTH * padded).enumerate() {
-                let depth = panels.len() / padded;
-                let add = self.accumulate || block > 0;
+                let (from, depth) = (from + block * DEPTH, panels.len() / padded);
+                let add = self.accumulate || from > 0;
                 for (p, panel) in panels.chunks_exact(depth * width).enumerate() {
-                    let tile = Tile { simd, x: &x[block * DEPTH..], k, panel, column: p * width, add };
+                    let tile = Tile { simd, x: &x[from..], k, panel, column: at + p * width, add };
                     let mut first = 0;
                     while first < y.len() {
                         first += match y.len() - first {
-                            TILE.. => tile.put::<TILE>(first, y),
-                            4.. => tile.put::<4>(first, y),
-                            2.. => tile.put::<2>(first, y),
-                            _ => tile.put::<1>(first, y),
+                            left if left >= TILE => tile.put::<TILE, VECTORS>(first, y),
+                            4.. => tile.put::<4, VECTORS>(first, y),
+                            2.. => tile.put::<2, VECTORS>(first, y),
+                            _ => tile.put::<1, VECTORS>(first, y),
                         };
                     }
                 }
             }
         }
-    }
-}
-
-/// Copies the first elements of w to `to` as f32, and prefetches those that lie `ahead` elements behind them.
-#[inline(always)]
-fn copy<S: Simd>(simd: S, w: Elements<'_>, to: &mut [f32], ahead: usize) {
-    match (w, w.packed(simd)) {
-        (Elements::F32(elements), _) => {
-            let from = &elements[..to.len()];
-            from.chunks(LINE).for_each(|line| fetch(line, ahead));
-            to.copy_from_slice(from);
-        }
-        (Elements::F16(elements), Some(packed)) => {
-            elements[..to.len()].chunks(2 * LINE).for_each(|line| fetch(line, ahead / 2));
-            let (vectors, edge) = S::as_mut_simd_f32s(to);
-            vectors.iter_mut().enumerate().for_each(|(v, to)| *to = Row::<S>::vector(packed, v));
-            let done = vectors.len() * S::F32_LANES;
-            elements[done..][..edge.len()].convert_to_f32_slice(edge);
-        }
-        (Elements::F16(elements), None) => elements[..to.len()].convert_to_f32_slice(to),
     }
 }
 
@@ -181,7 +166,7 @@ struct Tile<'a, S: Simd> {
 impl<S: Simd> Tile<'_, S> {
     /// Multiplies `R` rows of x from row `first` on, and returns `R`.
     #[inline(always)]
-    fn put<const R: usize>(&self, first: usize, y: &mut [&mut [f32]]) -> usize {
+    fn put<const R: usize, const VECTORS: usize>(&self, first: usize, y: &mut [&mut [f32]]) -> usize {
         let Self { simd, x, k, panel, column, add } = *self;
         let panel = S::as_simd_f32s(panel).0.as_chunks::<VECTORS>().0;
         let rows: [&[f32]; R] = std::array::from_fn(|i| &x[(first + i) * k..][..panel.len()]);

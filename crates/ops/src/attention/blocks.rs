@@ -2,7 +2,12 @@
 
 use std::ops::Range;
 
-/// Most queries, and most keys, of a block.
+use resolvent_engine::host;
+
+/// Most rows of an item. All of them use what is packed of a block of the other side.
+pub(super) const ROWS: usize = 128;
+
+/// Most keys of a block, or most queries in sums over queries.
 pub(super) const BLOCK: usize = 64;
 
 /// Elements that are computed together, on every processor. Rows of blocks are padded to a multiple of it.
@@ -43,49 +48,54 @@ impl Band {
     }
 }
 
-/// Copies the rows of some indices to a block `[_, padded]`.
+/// Prefetches the rows of some indices.
+#[inline(always)]
+pub(super) fn fetch<'a>(rows: Range<usize>, row: impl Fn(usize) -> &'a [f32]) {
+    for i in rows {
+        row(i).chunks(LANES).for_each(|line| host::fetch(line, 0));
+    }
+}
+
+/// Copies the rows of some indices to a block `[padded / LANES, BLOCK, LANES]`.
 #[inline(always)]
 pub(super) fn pack<'a>(rows: Range<usize>, row: impl Fn(usize) -> &'a [f32], block: &mut [f32]) {
     for i in rows {
-        let row = row(i);
-        let (whole, rest) = row.as_chunks::<LANES>();
-        let (to, last) =
-            block[i * padded(row.len())..][..padded(row.len())].as_chunks_mut::<LANES>().0.split_at_mut(whole.len());
-        for (to, row) in to.iter_mut().zip(whole) {
-            *to = *row;
-        }
-        for last in last {
-            last.fill(0.0);
-            last[..rest.len()].copy_from_slice(rest);
+        for (row, panel) in row(i).chunks(LANES).zip(block.chunks_exact_mut(BLOCK * LANES)) {
+            let to = &mut panel.as_chunks_mut::<LANES>().0[i];
+            match row.try_into() {
+                Ok(whole) => *to = whole,
+                Err(_) => {
+                    to.fill(0.0);
+                    to[..row.len()].copy_from_slice(row);
+                }
+            }
         }
     }
 }
 
-/// Returns `f` over the elements of a band, in a fixed order: each lane over the chunks, then the lanes.
+/// Returns `f` over the elements of a band, in a fixed order: each lane over the chunks, then the lanes. `start` is what
+/// `f` leaves as it is.
 #[inline(always)]
 pub(super) fn over_band(row: &[f32], band: Band, start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [start; LANES];
     for chunk in band.chunks() {
-        let row = &row.as_chunks::<LANES>().0[chunk];
+        let all = &row.as_chunks::<LANES>().0[chunk];
         let inside = Band::new(band.from..band.to, chunk * LANES, LANES);
-        if inside.to - inside.from == LANES {
-            for (lane, x) in lanes.iter_mut().zip(row) {
-                *lane = f(*lane, *x);
-            }
+        let mut some = [start; LANES];
+        let chunk = if inside.to - inside.from == LANES {
+            all
         } else {
-            for (lane, x) in lanes[inside.from..inside.to].iter_mut().zip(&row[inside.from..]) {
-                *lane = f(*lane, *x);
-            }
+            some[inside.from..inside.to].copy_from_slice(&all[inside.from..inside.to]);
+            &some
+        };
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = f(*lane, *x);
         }
     }
-    let mut count = LANES;
-    while count > 1 {
-        count /= 2;
-        for i in 0..count {
-            lanes[i] = f(lanes[i], lanes[count + i]);
-        }
-    }
-    lanes[0]
+    let eight: [f32; 8] = std::array::from_fn(|i| f(lanes[i], lanes[8 + i]));
+    let four: [f32; 4] = std::array::from_fn(|i| f(eight[i], eight[4 + i]));
+    let two = [f(four[0], four[2]), f(four[1], four[3])];
+    f(two[0], two[1])
 }
 
 /// Memory of a thread for the blocks of its items.

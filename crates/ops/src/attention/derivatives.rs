@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use resolvent_engine::{Bound, as_u32};
 use resolvent_shaders::attention::{self as shader, Params};
 
-use super::blocks::{BLOCK, Band, LANES, over_band, pack, padded};
+use super::blocks::{BLOCK, Band, LANES, ROWS, fetch, over_band, pack, padded};
 use super::host::cap_of;
 use super::items::{Item, blocks, each, parts};
 use super::scores::Right;
@@ -96,11 +96,11 @@ impl WithSimd for Item<'_, '_, Jvp<'_>> {
         let Self { args: Jvp(args), block, head, .. } = self;
         let Shared { at, p: Params { scale, window, .. }, qkv, residuals: z, lse, t: qkv_dot, frozen, .. } = args;
         let (kv, rows, width, wide) = (head / at.share(), block.rows, at.width, padded(at.width));
-        let (columns, of_rows, square) = (width * BLOCK, BLOCK * wide, BLOCK * BLOCK);
-        let sizes = [columns, of_rows, columns, of_rows, square, square, of_rows];
+        let (columns, of_keys, scores) = (width * BLOCK, BLOCK * wide, ROWS * BLOCK);
+        let sizes = [columns, of_keys, columns, of_keys, scores, scores, ROWS * wide];
         let [keys, values, k_dots, v_dots, weights, shifts, sums] = self.scratch.blocks(sizes);
         sums[..rows * wide].fill(0.0);
-        let mut drifts = [0.0; BLOCK];
+        let mut drifts = [0.0; ROWS];
         let tokens = block.tokens();
         let query_row = block.base(tokens.start);
         let queries = args.queries(query_row, head);
@@ -118,15 +118,18 @@ impl WithSimd for Item<'_, '_, Jvp<'_>> {
                 *band = band.since(own);
             }
             let own_bands = &own_bands[..rows];
+            let next = block.next_keys((first, count));
+            fetch(next.clone(), |t| at.key(qkv, block.base(t), kv));
+            fetch(next, |t| at.value(qkv, block.base(t), kv));
             let key = |j: usize| at.key(qkv, block.base(first + j), kv);
             let of_keys = Right::new((count, 0..count), width, key, keys);
-            of_keys.scores(simd, bands, queries, weights, false);
+            of_keys.scores(simd, bands, queries, (weights, BLOCK), false);
             if !frozen {
-                of_keys.scores(simd, bands, q_dots, shifts, false);
+                of_keys.scores(simd, bands, q_dots, (shifts, BLOCK), false);
                 if own < count {
                     let k_dot = |j: usize| at.key(qkv_dot, block.own(first + j), kv);
                     let of_k_dots = Right::new((count, own..count), width, k_dot, k_dots);
-                    of_k_dots.scores(simd, own_bands, queries, shifts, true);
+                    of_k_dots.scores(simd, own_bands, queries, (shifts, BLOCK), true);
                 }
             }
             for (i, (weights, shifts)) in weights.chunks_mut(BLOCK).zip(shifts.chunks_mut(BLOCK)).take(rows).enumerate()
@@ -181,7 +184,7 @@ impl WithSimd for Item<'_, '_, VjpQ<'_>> {
         let Self { args: VjpQ(args), block, head, .. } = self;
         let Shared { at, p: Params { window, .. }, qkv, residuals: z, lse, t: z_bar, .. } = args;
         let (kv, rows, width, wide) = (head / at.share(), block.rows, at.width, padded(at.width));
-        let sizes = [width * BLOCK, width * BLOCK, BLOCK * wide, BLOCK * BLOCK, BLOCK * BLOCK, BLOCK * wide];
+        let sizes = [width * BLOCK, width * BLOCK, BLOCK * wide, ROWS * BLOCK, ROWS * BLOCK, ROWS * wide];
         let [keys, values, key_rows, weights, ds, sums] = self.scratch.blocks(sizes);
         sums[..rows * wide].fill(0.0);
         let query_row = block.base(block.tokens().start);
@@ -195,10 +198,13 @@ impl WithSimd for Item<'_, '_, VjpQ<'_>> {
             let of_keys = Right::new((count, 0..count), width, key, keys);
             let value = |j: usize| at.value(qkv, block.base(first + j), kv);
             let of_values = Right::new((count, 0..count), width, value, values);
+            let next = block.next_keys((first, count));
+            fetch(next.clone(), |t| at.key(qkv, block.base(t), kv));
+            fetch(next, |t| at.value(qkv, block.base(t), kv));
             pack(0..count, key, key_rows);
             let bands = &block.keys_of_rows(window, (first, count))[..rows];
-            of_keys.scores(simd, bands, args.queries(query_row, head), weights, false);
-            of_values.scores(simd, bands, args.z_bars(block.row, head), ds, false);
+            of_keys.scores(simd, bands, args.queries(query_row, head), (weights, BLOCK), false);
+            of_values.scores(simd, bands, args.z_bars(block.row, head), (ds, BLOCK), false);
             for (i, (weights, ds)) in weights.chunks_mut(BLOCK).zip(ds.chunks_mut(BLOCK)).take(rows).enumerate() {
                 let (lse, mean) = (lse[(query_row + i) * at.heads + head], means[i][0]);
                 let scale = args.scale_of(block.tokens().start + i);
@@ -243,8 +249,8 @@ impl WithSimd for Item<'_, '_, VjpKv<'_>> {
         let Self { args: VjpKv(args), block, head: kv, .. } = self;
         let Shared { at, p: Params { window, .. }, qkv, residuals: mean, lse, t: z_bar, frozen, .. } = args;
         let (rows, width, wide) = (block.rows, at.width, padded(at.width));
-        let (columns, of_rows, square) = (width * BLOCK, BLOCK * wide, BLOCK * BLOCK);
-        let sizes = [columns, columns, of_rows, of_rows, square, square, of_rows, of_rows];
+        let (columns, of_queries, scores, of_rows) = (width * ROWS, BLOCK * wide, BLOCK * ROWS, ROWS * wide);
+        let sizes = [columns, columns, of_queries, of_queries, scores, scores, of_rows, of_rows];
         let [keys, values, queries, z_bars, weights, ds, k_sums, v_sums] = self.scratch.blocks(sizes);
         k_sums[..rows * wide].fill(0.0);
         v_sums[..rows * wide].fill(0.0);
@@ -255,14 +261,17 @@ impl WithSimd for Item<'_, '_, VjpKv<'_>> {
         let of_values = Right::new((rows, 0..rows), width, value, values);
         for head in kv * at.share()..(kv + 1) * at.share() {
             for (first, count) in block.queries(window) {
+                let next = block.next_queries(window, (first, count));
+                fetch(next.clone(), |t| at.query(qkv, block.base(t), head));
+                fetch(next, |t| at.head(z_bar, block.own(t), head));
                 pack(0..count, |i| at.query(qkv, block.base(first + i), head), queries);
                 pack(0..count, |i| at.head(z_bar, block.own(first + i), head), z_bars);
                 let bands = &block.rows_of_queries(window, (first, count))[..count];
-                of_keys.scores(simd, bands, Along { rows: queries, stride: wide }, weights, false);
+                of_keys.scores(simd, bands, args.queries(block.base(first), head), (weights, ROWS), false);
                 if !frozen {
-                    of_values.scores(simd, bands, Along { rows: z_bars, stride: wide }, ds, false);
+                    of_values.scores(simd, bands, args.z_bars(block.own(first), head), (ds, ROWS), false);
                 }
-                for (i, (weights, ds)) in weights.chunks_mut(BLOCK).zip(ds.chunks_mut(BLOCK)).take(count).enumerate() {
+                for (i, (weights, ds)) in weights.chunks_mut(ROWS).zip(ds.chunks_mut(ROWS)).take(count).enumerate() {
                     let lse = lse[block.base(first + i) * at.heads + head];
                     let mean = if frozen { 0.0 } else { mean[block.own(first + i) * at.heads + head] };
                     let scale = args.scale_of(first + i);

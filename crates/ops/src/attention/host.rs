@@ -4,7 +4,7 @@ use pulp::{Simd, WithSimd};
 use resolvent_engine::{Bound, as_u32};
 use resolvent_shaders::attention::{self as shader, Params};
 
-use super::blocks::{BLOCK, Band, LANES, over_band, pack, padded};
+use super::blocks::{BLOCK, Band, LANES, ROWS, fetch, over_band, pack, padded};
 use super::items::{Item, blocks, each, parts};
 use super::scores::Right;
 use super::tile::{Along, Sums};
@@ -44,11 +44,11 @@ impl WithSimd for Item<'_, '_, Primal<'_>> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { args: Primal { at, p: Params { scale, window, .. }, cap, qkv, base }, block, head, .. } = self;
         let (kv, rows, wide) = (head / at.share(), block.rows, padded(at.width));
-        let sizes = [at.width * BLOCK, BLOCK * wide, BLOCK * BLOCK, BLOCK * wide];
+        let sizes = [at.width * BLOCK, BLOCK * wide, ROWS * BLOCK, ROWS * wide];
         let [keys, values, weights, sums] = self.scratch.blocks(sizes);
         sums[..rows * wide].fill(0.0);
         // For each row the largest score so far, and the sum of exponentials of scores relative to it.
-        let mut running = [[f32::MIN, 0.0]; BLOCK];
+        let mut running = [[f32::MIN, 0.0]; ROWS];
         // Key and value of a token: from the sequence if it owns the token, else from the base run.
         let of = |t: usize| match t >= block.start() {
             true => (qkv, block.own(t)),
@@ -59,8 +59,11 @@ impl WithSimd for Item<'_, '_, Primal<'_>> {
             let key = |j: usize| at.key(of(first + j).0, of(first + j).1, kv);
             let of_keys = Right::new((count, 0..count), at.width, key, keys);
             pack(0..count, |j| at.value(of(first + j).0, of(first + j).1, kv), values);
+            let next = block.next_keys((first, count));
+            fetch(next.clone(), |t| at.key(of(t).0, of(t).1, kv));
+            fetch(next, |t| at.value(of(t).0, of(t).1, kv));
             let bands = &block.keys_of_rows(window, (first, count))[..rows];
-            of_keys.scores(simd, bands, queries, weights, false);
+            of_keys.scores(simd, bands, queries, (weights, BLOCK), false);
             let of_rows = weights.chunks_mut(BLOCK).zip(sums.chunks_mut(wide)).zip(&mut running);
             for ((scores, sums), ([top, total], &band)) in of_rows.zip(bands).map(|((a, r), band)| (a, (r, band))) {
                 if band.is_empty() {

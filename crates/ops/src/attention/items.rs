@@ -7,7 +7,7 @@ use pulp::WithSimd;
 use rayon::prelude::*;
 use resolvent_engine::host::instructions;
 
-use super::blocks::{BLOCK, Band, Scratch};
+use super::blocks::{BLOCK, Band, ROWS, Scratch};
 use super::{first_key, last_query};
 use crate::rows::Row;
 
@@ -59,8 +59,13 @@ impl Block {
         (first..end).step_by(BLOCK).map(move |at| (at, BLOCK.min(end - at)))
     }
 
+    /// Returns the keys that the rows see in the block after that of the `count` from `at` on.
+    pub(super) fn next_keys(&self, (at, count): (usize, usize)) -> Range<usize> {
+        at + count..(at + count + BLOCK).min(self.tokens().end)
+    }
+
     /// Returns the keys that each row sees, of the `count` from `at` on.
-    pub(super) fn keys_of_rows(&self, window: u32, (at, count): (usize, usize)) -> [Band; BLOCK] {
+    pub(super) fn keys_of_rows(&self, window: u32, (at, count): (usize, usize)) -> [Band; ROWS] {
         self.bands(|t| Band::new(first_key(t, window)..t + 1, at, count))
     }
 
@@ -71,8 +76,14 @@ impl Block {
         (tokens.start..end).step_by(BLOCK).map(move |at| (at, BLOCK.min(end - at)))
     }
 
+    /// Returns the queries that see the rows in the block after that of the `count` from `at` on.
+    pub(super) fn next_queries(&self, window: u32, (at, count): (usize, usize)) -> Range<usize> {
+        let end = last_query(self.tokens().end - 1, window, self.r.end);
+        at + count..(at + count + BLOCK).min(end)
+    }
+
     /// Returns the queries that see each row, of the `count` from `at` on.
-    pub(super) fn queries_of_rows(&self, window: u32, (at, count): (usize, usize)) -> [Band; BLOCK] {
+    pub(super) fn queries_of_rows(&self, window: u32, (at, count): (usize, usize)) -> [Band; ROWS] {
         self.bands(|t| Band::new(t..last_query(t, window, self.r.end), at, count))
     }
 
@@ -83,17 +94,17 @@ impl Block {
         std::array::from_fn(|i| if i < count { band(at + i) } else { Band::default() })
     }
 
-    fn bands(&self, band: impl Fn(usize) -> Band) -> [Band; BLOCK] {
+    fn bands(&self, band: impl Fn(usize) -> Band) -> [Band; ROWS] {
         let first = self.tokens().start;
         std::array::from_fn(|i| if i < self.rows { band(first + i) } else { Band::default() })
     }
 }
 
-/// Splits rows of a batch into blocks of one sequence each. They have up to [`BLOCK`] rows, and fewer if `heads` items
+/// Splits rows of a batch into blocks of one sequence each. They have up to [`ROWS`] rows, and fewer if `heads` items
 /// for each block do not occupy all threads.
 pub(super) fn blocks(table: &[u32], rows: Range<usize>, heads: usize) -> Vec<Block> {
     let enough = |size: &usize| rows.len().div_ceil(*size) * heads >= ENOUGH * rayon::current_num_threads();
-    let size = [BLOCK, BLOCK / 2, BLOCK / 4].into_iter().find(enough).unwrap_or(BLOCK / 8);
+    let size = [ROWS, ROWS / 2, ROWS / 4, ROWS / 8].into_iter().find(enough).unwrap_or(ROWS / 16);
     let (mut all, mut row) = (Vec::new(), rows.start);
     while row < rows.end {
         let r = Row::read(table, row);

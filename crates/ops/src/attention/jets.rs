@@ -9,7 +9,7 @@ use pulp::{Simd, WithSimd};
 use resolvent_engine::{Bound, as_u32};
 use resolvent_shaders::attention_second::{self as shader, Params};
 
-use super::blocks::{BLOCK, Band, LANES, over_band, pack, padded};
+use super::blocks::{BLOCK, Band, LANES, ROWS, fetch, over_band, pack, padded};
 use super::items::{Item, blocks, each, parts};
 use super::scores::Right;
 use super::tile::{Along, Sums};
@@ -79,8 +79,8 @@ impl WithSimd for Item<'_, '_, Jet<'_>> {
         let Self { args, block, head, .. } = self;
         let Jet { at, p: Params { window, .. }, qkv, lse, qkv_jet, .. } = args;
         let (kv, rows, width, wide) = (head / at.share(), block.rows, at.width, padded(at.width));
-        let (columns, of_rows, square) = (width * BLOCK, BLOCK * wide, BLOCK * BLOCK);
-        let sizes = [columns, columns, columns, of_rows, square, square, square, of_rows, of_rows, of_rows];
+        let (columns, scores, of_rows) = (width * BLOCK, ROWS * BLOCK, ROWS * wide);
+        let sizes = [columns, columns, columns, BLOCK * wide, scores, scores, scores, of_rows, of_rows, of_rows];
         let [keys, k_dots, k_ddots, values, weights, dots, ddots, sums, sums_dot, sums_ddot] =
             self.scratch.blocks(sizes);
         for sums in [&mut *sums, &mut *sums_dot, &mut *sums_ddot] {
@@ -94,11 +94,14 @@ impl WithSimd for Item<'_, '_, Jet<'_>> {
             Along { rows: &qkv_jet[first..], stride: 2 * at.row() }
         });
         // For each row the sums of weights to zeroth, first and second order; in the first pass relative to no center.
-        let (mut centers, mut m) = ([0.0; BLOCK], [[0.0; 3]; BLOCK]);
+        let (mut centers, mut m) = ([0.0; ROWS], [[0.0; 3]; ROWS]);
         for is_last in [false, true] {
             for (first, count) in block.keys(window) {
                 // Keys before the sequence's own have no derivatives.
                 let own = block.start().clamp(first, first + count) - first;
+                let next = block.next_keys((first, count));
+                fetch(next.clone(), |t| at.key(qkv, block.base(t), kv));
+                fetch(next, |t| at.value(qkv, block.base(t), kv));
                 let bands = block.keys_of_rows(window, (first, count));
                 let mut own_bands = bands;
                 for band in &mut own_bands {
@@ -108,15 +111,15 @@ impl WithSimd for Item<'_, '_, Jet<'_>> {
                 let of_keys = Right::new((count, 0..count), width, |j| at.key(qkv, block.base(first + j), kv), keys);
                 let own_key = |order: usize| move |j: usize| at.key(qkv_jet, 2 * block.own(first + j) + order, kv);
                 let of_k_dots = Right::new((count, own..count), width, own_key(0), k_dots);
-                of_keys.scores(simd, bands, queries, weights, false);
-                of_keys.scores(simd, bands, q_dots, dots, false);
-                of_k_dots.scores(simd, own_bands, queries, dots, true);
+                of_keys.scores(simd, bands, queries, (weights, BLOCK), false);
+                of_keys.scores(simd, bands, q_dots, (dots, BLOCK), false);
+                of_k_dots.scores(simd, own_bands, queries, (dots, BLOCK), true);
                 if is_last {
                     let of_k_ddots = Right::new((count, own..count), width, own_key(1), k_ddots);
-                    of_keys.scores(simd, bands, q_ddots, ddots, false);
-                    of_k_ddots.scores(simd, own_bands, queries, ddots, true);
+                    of_keys.scores(simd, bands, q_ddots, (ddots, BLOCK), false);
+                    of_k_ddots.scores(simd, own_bands, queries, (ddots, BLOCK), true);
                     for _ in 0..2 {
-                        of_k_dots.scores(simd, own_bands, q_dots, ddots, true);
+                        of_k_dots.scores(simd, own_bands, q_dots, (ddots, BLOCK), true);
                     }
                 }
                 let orders = weights.chunks_mut(BLOCK).zip(dots.chunks_mut(BLOCK)).zip(ddots.chunks_mut(BLOCK));

@@ -39,10 +39,17 @@ impl<'b> Right<'b> {
         Self { columns: block, width }
     }
 
-    /// Computes the scores `[_, BLOCK]` of the rows of `a`, or adds them.
+    /// Computes the scores `[_, stride]` of the rows of `a`, or adds them.
     #[inline(always)]
-    pub(super) fn scores<S: Simd>(&self, simd: S, bands: &[Band], a: Along<'_>, c: &mut [f32], add: bool) {
-        simd.vectorize(Scores { bands, a, depth: self.width, b: self.columns, c, add });
+    pub(super) fn scores<S: Simd>(
+        &self,
+        simd: S,
+        bands: &[Band],
+        a: Along<'_>,
+        (c, stride): (&mut [f32], usize),
+        add: bool,
+    ) {
+        simd.vectorize(Scores { bands, a, depth: self.width, b: self.columns, c, stride, add });
     }
 }
 
