@@ -20,7 +20,8 @@ pub(crate) struct Args {
     edits: EditArgs,
     #[command(flatten)]
     corrupted: CorruptedArgs,
-    /// Kinds of sites to patch, with commas: resid, mid, attn_out, mlp_out, ln1_scale, ln2_scale, and each head's q, k, v, z, pattern
+    /// Kinds of sites to patch, with commas: resid, mid, attn_out, mlp_out, ln1_scale, ln2_scale, and each head's q, k,
+    /// v, z, pattern
     #[arg(long, value_name = "KINDS", value_delimiter = ',', default_value = "resid")]
     sites: Vec<SiteKind>,
     /// Predictors beside first order, with commas: curvature, hvp, integrated, relp

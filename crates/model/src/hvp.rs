@@ -187,7 +187,8 @@ impl Linearization<'_> {
         (paired.chain(shared).collect(), places)
     }
 
-    /// Computes the cotangents of what the head reads for functions of the logits, and their tangents for each sequence.
+    /// Computes the cotangents of what the head reads for functions of the logits, and their tangents for each
+    /// sequence.
     ///
     /// Returns rows `[rows, d]`, those of [`Head::tokens`] for each sequence, and the first row of each by its id. A
     /// sequence whose tangent does not reach the head has no rows. Returns `None` if no tangent reaches it.

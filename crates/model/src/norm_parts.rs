@@ -27,7 +27,7 @@ pub(crate) fn norm_parts(
     let parts = |norm: StreamNorm| {
         let at = model.stream_norm(norm)?;
         let [gain, bias] = weights.norms.get(&at.name)?.clone();
-        let (d, centred) = (at.width, matches!(model.norm, NormKind::Layer));
+        let (d, centred) = (at.width, matches!(model.norm, NormKind::Layer(_)));
         let scale = NormScale { d, centred, eps: model.eps as f32, frozen: false };
         Some((norm, NormParts { scale, divide: Divide { d }, gain: Gain { gain: gain?, bias } }))
     };

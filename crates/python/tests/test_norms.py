@@ -20,7 +20,7 @@ def test_scales_of_norms_are_sites(tiny, run):
     np.testing.assert_allclose(own.logits, run.logits, rtol=1e-4, atol=1e-5)
     frozen = run.linearize("frozen_norm").vjp(J)
     np.testing.assert_allclose(own.linearize().vjp(J), frozen, rtol=1e-3, atol=1e-5)
-    # Twice the scale halves the rows; a source at the scale is its derivative.
+    # With twice the scale rows are half as long; a source at the scale is its derivative.
     doubled = tiny.run(PROMPT, Edit.scale(scale, 3, 2))
     np.testing.assert_allclose(doubled[rows][3], run[rows][3] / 2, rtol=1e-5)
     named = tiny.run(PROMPT, sites=[scale, last])

@@ -16,6 +16,7 @@ mod ministral;
 mod missing;
 mod modules;
 mod neox;
+mod norm_kind;
 mod olmo;
 mod olmo2;
 mod olmo3;
@@ -37,6 +38,7 @@ use crate::stream_norm::StreamNorm;
 pub(crate) use fields::Fields;
 pub use gpt2::Config;
 pub(crate) use layout::{BlockLayout, Ignored, Layout, NormAt, Orientation, Part, Taken};
+pub(crate) use norm_kind::{NormKind, Stored};
 pub(crate) use rotary::Rotary;
 pub use sizes::{MAX_LAYERS, Sizes};
 use sizes::{MAX_SIZE, too_large};
@@ -107,43 +109,6 @@ impl fmt::Display for Activation {
             Self::Gelu => "gelu",
             Self::Silu => "silu",
         })
-    }
-}
-
-/// The kind of every norm of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NormKind {
-    /// Layer norm with the stored gain and bias that it has.
-    Layer(Stored),
-    /// Root mean square norm with a gain, which is the stored weight plus `offset`.
-    Rms { offset: u8 },
-}
-
-impl NormKind {
-    /// Returns what a file has of each norm.
-    pub(crate) fn stored(self) -> Stored {
-        match self {
-            Self::Layer(stored) => stored,
-            Self::Rms { .. } => Stored::Gain,
-        }
-    }
-}
-
-/// What a file has of a norm. A gain that it lacks is 1, and a bias 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stored {
-    GainAndBias,
-    Gain,
-    Nothing,
-}
-
-impl Stored {
-    pub(crate) fn has_gain(self) -> bool {
-        self != Self::Nothing
-    }
-
-    pub(crate) fn has_bias(self) -> bool {
-        self == Self::GainAndBias
     }
 }
 

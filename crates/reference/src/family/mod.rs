@@ -258,8 +258,9 @@ impl FamilyModel {
     /// Computes a norm of the stream, with its hooks.
     fn stream_norm<S: Scalar>(&self, name: &str, x: &[S], (at, hook): (Norm, &mut Hook<'_, S>)) -> Vec<S> {
         let (form, frozen) = (self.features.norm, self.features.frozen);
-        let gain = self.tensor(&format!("{name}.weight")).iter();
-        let gain: Vec<S> = gain.map(|&x| S::from_f64(if form.plus_one { 1.0 + x } else { x })).collect();
+        let stored = self.weights.get(&format!("{name}.weight"));
+        let gain = stored.map_or_else(|| vec![1.0; self.features.width], Vec::clone).into_iter();
+        let gain: Vec<S> = gain.map(|x| S::from_f64(if form.plus_one { 1.0 + x } else { x })).collect();
         let bias = self.bias(name).map_or_else(|| vec![0.0; gain.len()], <[f64]>::to_vec);
         let bias: Vec<S> = bias.into_iter().map(S::from_f64).collect();
         norm(x, [&gain, &bias], ((form.centred, form.eps), frozen), (at, hook))
