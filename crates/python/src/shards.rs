@@ -11,7 +11,7 @@ use resolvent::field::{Shards, Work};
 
 use crate::classes::PyModel;
 use crate::failure::{Result, value_error};
-use crate::lists::{Many, count, counts};
+use crate::lists::{Many, count, counts, whole};
 use crate::observable::PyObservable;
 use crate::prompt_rows::{PromptArguments, RowSource};
 use crate::prompts::PyPrompts;
@@ -19,8 +19,24 @@ use crate::shard_target::Target;
 use crate::work::detached;
 
 /// Analyses of `Prompts` that have a result for each prompt.
-pub(crate) const EACH: [&str; 11] =
-    ["run", "sensitivity", "patch", "transfer", "flow", "edges", "attribute", "lens", "green", "regime", "invert"];
+pub(crate) const EACH: [&str; 16] = [
+    "run",
+    "sensitivity",
+    "patch",
+    "transfer",
+    "flow",
+    "edges",
+    "attribute",
+    "lens",
+    "green",
+    "slice",
+    "regime",
+    "quadratic",
+    "invert",
+    "identities",
+    "growth",
+    "subspace",
+];
 
 /// The shards of an analysis, in a folder.
 #[pyclass(frozen, name = "_Shards", module = "resolvent._native")]
@@ -36,6 +52,15 @@ pub(crate) struct PyShards {
 }
 
 impl PyShards {
+    /// Returns whether the analysis draws controls of a prompt from the others.
+    fn draws_from_others(&self, py: Python<'_>) -> Result<bool> {
+        match self.options.bind(py).get_item("controls")? {
+            // Anything but a number is refused by the analysis itself.
+            Some(controls) if self.analysis == "edges" => Ok(whole(&controls) != Some(0)),
+            _ => Ok(false),
+        }
+    }
+
     /// Returns the prompts with which a shard is computed: those of its rows or, where the analysis draws controls from
     /// the others, all.
     fn prompts(&self, py: Python<'_>, shard: usize) -> Result<Py<PyPrompts>> {
@@ -43,7 +68,7 @@ impl PyShards {
             self.tokenized.fetch_add(rows.len(), Ordering::Relaxed);
             Ok(Py::new(py, self.source.prompts(py, rows)?)?)
         };
-        if self.analysis != "edges" {
+        if !self.draws_from_others(py)? {
             return made(self.shards.work().rows(shard));
         }
         if let Some(all) = self.everything.get() {

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -76,6 +77,24 @@ def test_shards_have_the_bytes_of_one_call(tmp_path):
         file["x"]
 
 
+def test_threads_of_a_worker_share_a_model(tmp_path, monkeypatch):
+    opened = []
+
+    class Slow:
+        @staticmethod
+        def from_pretrained(*arguments, **more):
+            opened.append(arguments)
+            time.sleep(0.2)
+            return Model.from_pretrained(*arguments, **more)
+
+    # The package exports the function of the same name.
+    monkeypatch.setattr(sys.modules["resolvent.distribute"], "Model", Slow)
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(work(tmp_path / "threads").compute, [[n] for n in range(6)])) == [1] * 6
+    assert len(opened) == 1
+    assert merged(tmp_path, tmp_path / "threads") == whole(tmp_path)
+
+
 def test_what_is_there_is_not_computed_again(tmp_path):
     out = tmp_path / "shards"
     assert work(out).compute([4, 1]) == 2 and work(out).missing() == [0, 2, 3, 5]
@@ -114,7 +133,14 @@ def test_a_worker_tokenizes_only_its_rows(tmp_path):
     assert [name for name, _ in prompts.left_out] == ["line 4", "line 1", "line 6"]
     prompts.sensitivity().save(tmp_path / "alone.safetensors")
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "alone.safetensors").read_bytes()
-    # Controls are drawn from all prompts.
+    # Edges of a prompt need no other prompts, but for controls, which are drawn from all.
+    alone = work(tmp_path / "own", "edges", options={"exact": True})
+    own = alone._open()
+    assert own.compute(0) and own.tokenized == 3 and own.compute(5) and own.tokenized == 4
+    assert alone.compute(range(6)) == 4
+    alone.merge(tmp_path / "own.safetensors")
+    model.prompts(PAIRS).edges(exact=True).save(tmp_path / "alone.safetensors")
+    assert (tmp_path / "own.safetensors").read_bytes() == (tmp_path / "alone.safetensors").read_bytes()
     pairs = work(tmp_path / "edges", "edges", options={"controls": 2})._open()
     assert pairs.compute(0) and pairs.tokenized == 1 + len(PAIRS)
     file.write_text("no row\n" + lines[0] + "\n")

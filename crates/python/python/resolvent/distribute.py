@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import threading
 import time
 
 from ._mapped import MappedResult, MappedShards, open_results
@@ -26,8 +27,9 @@ _IN_FLIGHT = 256
 class Work:
     """An analysis of many prompts, and the folder for its shards.
 
-    `analysis` is a method of `Prompts`: run, sensitivity, patch, transfer, flow, edges, attribute or lens; `options`
-    are its arguments. `prompts`, `observable`, `tasks` and `limit` are those of `Model.prompts`; a file that all
+    `analysis` is a method of `Prompts` that has a result for each prompt: run, sensitivity, patch, transfer, flow,
+    edges, attribute, lens, green, slice, regime, quadratic, invert, identities, growth or subspace; `options` are its
+    arguments. `prompts`, `observable`, `tasks` and `limit` are those of `Model.prompts`; a file that all
     workers can read is cheaper to pass on than rows. `out` is a folder that all workers can write to. `shard_size`
     prompts are a shard.
 
@@ -88,16 +90,17 @@ class Work:
         _merge(self._out, os.fspath(out))
 
     def _open(self):
-        """The shards, with the model. A process has one piece of work at a time."""
+        """The shards, with the model. A process has one piece of work at a time, whichever of its threads opens it."""
         key = pickle.dumps(self)
-        if _opened.get("key") != key:
-            _opened.clear()
-            model = Model.from_pretrained(self._model, self._its_device(), progress=False, **self._opened)
-            chosen = self._prompts["observable"], self._prompts["tasks"], self._prompts["limit"]
-            described = self._options, self._description
-            shards = _shards((model, self._rows), chosen, self._out, self._analysis, described, self._size)
-            _opened.update(key=key, shards=shards)
-        return _opened["shards"]
+        with _opening:
+            if _opened.get("key") != key:
+                _opened.clear()
+                model = Model.from_pretrained(self._model, self._its_device(), progress=False, **self._opened)
+                chosen = self._prompts["observable"], self._prompts["tasks"], self._prompts["limit"]
+                described = self._options, self._description
+                shards = _shards((model, self._rows), chosen, self._out, self._analysis, described, self._size)
+                _opened.update(key=key, shards=shards)
+            return _opened["shards"]
 
     def _its_device(self):
         """The device of this worker."""
@@ -108,7 +111,7 @@ class Work:
         return devices[_index() % len(devices)]
 
 
-_opened = {}
+_opened, _opening = {}, threading.Lock()
 
 
 def _index():

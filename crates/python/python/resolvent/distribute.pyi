@@ -10,7 +10,10 @@ __all__ = ["MappedResult", "MappedShards", "Work", "distribute", "open_results"]
 class Work:
     def __init__(
         self,
-        analysis: Literal["run", "sensitivity", "patch", "transfer", "flow", "edges", "attribute", "lens"],
+        analysis: Literal[
+            "run", "sensitivity", "patch", "transfer", "flow", "edges", "attribute", "lens", "green", "slice", "regime",
+            "quadratic", "invert", "identities", "growth", "subspace",
+        ],
         prompts: Union[_Path, Sequence[Union[str, _Array, dict[str, Any]]], None],
         out: _Path,
         *,
