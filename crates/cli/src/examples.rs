@@ -124,6 +124,10 @@ pub(crate) const EXAMPLES: &[(&str, &[Example])] = &[
                 "patch --prompts embedded --task ioi --rows 8 --sites resid,z --predictors integrated",
                 "prompts of a file, heads too, beside a prediction",
             ),
+            (
+                "patch --prompts pairs.csv --interactions-at 2,subject 6,-1",
+                "interactions of two patches, at the same places of all prompts",
+            ),
         ],
     ),
     (

@@ -50,7 +50,7 @@ const HEADINGS: [(&str, &[&str]); 5] = [
 
 /// Commands whose results can be shards: those that have a result for each prompt. Others refuse the options of shards,
 /// and do not list them.
-const SHARDED: [&str; 14] = [
+const SHARDED: [&str; 16] = [
     "run",
     "sensitivity",
     "patch",
@@ -65,13 +65,14 @@ const SHARDED: [&str; 14] = [
     "quadratic",
     "invert",
     "transfer",
+    "growth",
+    "subspace",
 ];
 
 /// Options that some commands share with others but refuse, and do not list: what an analysis of pairs cannot take of a
 /// text, what one prompt has no use for, and plots of results without figures.
-const REFUSED: [(&[&str], &[&str]); 3] = [
+const REFUSED: [(&[&str], &[&str]); 2] = [
     (&["patch", "edges", "circuit", "subspace", "transfer", "reduce"], &["text", "window"]),
-    (&["growth", "subspace"], &["prompts", "text", "window", "task", "rows", "strict"]),
     (&["identities", "subspace"], &["plot"]),
 ];
 

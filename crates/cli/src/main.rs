@@ -23,6 +23,7 @@ mod grid;
 mod growth;
 mod help;
 mod identities;
+mod interactions;
 mod invert;
 mod lens;
 mod locate;

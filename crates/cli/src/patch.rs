@@ -1,12 +1,16 @@
 //! `resolvent patch`: puts values of the prompt into a corrupted prompt, one site and token at a time.
 
 use resolvent::Labelled;
-use resolvent::field::{Case, Joint, Predictor, PredictorOptions, SiteKind, distinct, patch_at, patch_of_prompts};
+use resolvent::field::{
+    BesidePatches, Case, Interacting, Joint, Predictor, PredictorOptions, SiteKind, distinct, patch_at,
+    patch_of_prompts,
+};
 use resolvent::model::Site;
 use resolvent_report::strongest_heads;
 
 use crate::Failure;
 use crate::edits::EditArgs;
+use crate::interactions;
 use crate::observable::RequiredObservable;
 use crate::options::{CorruptedArgs, ModelArgs, PromptArgs};
 use crate::output::{Output, OutputArgs, checks, heatmaps, labels};
@@ -35,10 +39,14 @@ pub(crate) struct Args {
     flag: f64,
     /// Interactions of the N patches of largest first-order effect, at sites of the first kind, by Hessian-vector
     /// products and by joint runs
-    #[arg(long, value_name = "N", conflicts_with = "prompts")]
+    #[arg(long, value_name = "N", group = "interacting")]
     interactions: Option<usize>,
+    /// Interactions of the patches at these places, LEVEL,TOKEN or BLOCK,TOKEN, or BLOCK,HEAD,TOKEN of heads; -1 is the
+    /// last. With --prompts, TOKEN may be a role, whose last token it is
+    #[arg(long, value_name = "L,T", num_args = 1.., group = "interacting", conflicts_with = "interactions")]
+    interactions_at: Vec<String>,
     /// What two patches of --interactions do together: `put` both clean values in place, or `add` both displacements
-    #[arg(long, value_name = "HOW", default_value = "put", requires = "interactions")]
+    #[arg(long, value_name = "HOW", default_value = "put", requires = "interacting")]
     joint: Joint,
     #[command(flatten)]
     observable: RequiredObservable,
@@ -66,9 +74,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         let options = PredictorOptions { steps: args.steps, flag: args.flag };
         result = result.with_predictors(&case, &kinds, &predictors, options)?;
     }
-    if let Some(count) = args.interactions {
+    if let Some(which) = args.interacting()? {
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &observable };
-        result = result.with_interactions(&case, kinds[0], count, args.joint)?;
+        result = result.with_interactions(&case, kinds[0], &which, args.joint)?;
     }
     output.naming(&corrupted, Some(&args.observable)).finish(&result, || {
         let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);
@@ -89,22 +97,35 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
             }
         }
         text.push_str(&agreements(&result, &kinds));
-        text.push_str(&pairs(&result));
+        text.push_str(&interactions::of_prompt(&result));
         format!("{text}{}", checks(&result))
     })
 }
 
 impl Args {
+    /// Returns which patches interact, if any.
+    fn interacting(&self) -> Result<Option<Interacting>, Failure> {
+        Ok(match (self.interactions, self.interactions_at.is_empty()) {
+            (Some(count), _) => Some(Interacting::Strongest(count)),
+            (None, false) => Some(Interacting::at(&self.interactions_at)?),
+            (None, true) => None,
+        })
+    }
+
     /// Patches the pairs of a prompt file.
     fn of_prompts(&self, output: Output<'_>, cases: &Cases<'_>) -> Result<(), Failure> {
         let kinds = distinct(self.sites.iter().copied());
-        let options = PredictorOptions { steps: self.steps, flag: self.flag };
         let predictors = match self.predictors.is_empty() {
             true => Vec::new(),
             false => Predictor::beside_first_order(&self.predictors),
         };
-        let result = cases
-            .all(|model, cases, progress| patch_of_prompts(model, cases, &kinds, (&predictors, options), progress))?;
+        let interacting = self.interacting()?;
+        let beside = BesidePatches {
+            predictors: &predictors,
+            options: PredictorOptions { steps: self.steps, flag: self.flag },
+            interactions: interacting.as_ref().map(|which| (which, self.joint)),
+        };
+        let result = cases.all(|model, cases, progress| patch_of_prompts(model, cases, &kinds, beside, progress))?;
         let named: Vec<[(&str, String); 2]> = kinds
             .iter()
             .map(|kind| {
@@ -119,7 +140,8 @@ impl Args {
                 let text = result.metadata.get(&format!("agreement.{kind}"))?;
                 Some(format!("{:<22} {text}\n", kind.name()))
             };
-            kinds.iter().filter_map(of_kind).collect()
+            let agreements: String = kinds.iter().filter_map(of_kind).collect();
+            agreements + &interactions::of_prompts(result)
         })
     }
 }
@@ -168,27 +190,4 @@ fn zeros(result: &Labelled, kind: SiteKind) -> Option<(usize, usize)> {
     let (effect, first_order) = (effect?, first_order?);
     let zeros = effect.iter().zip(first_order).filter(|(e, f)| **e == 0.0 && **f == 0.0).count();
     (zeros > 0).then_some((zeros, effect.len()))
-}
-
-/// Formats the interactions, one row for each patch: by Hessian-vector products and, in brackets, by joint runs.
-fn pairs(result: &Labelled) -> String {
-    let (Some(map), Some(actual)) = (result.array("interaction"), result.array("interaction_actual")) else {
-        return String::new();
-    };
-    let sites = result.sites("interaction_sites");
-    let how =
-        if result.says("interaction_joint", "add") { "displacements, both added" } else { "patches, both put in" };
-    let mut text = format!("\ninteractions of {how}: to second order (by joint runs)\n");
-    let n = map.axes[0].1;
-    for ((row, actual), (site, token)) in map.data.chunks(n).zip(actual.data.chunks(n)).zip(sites) {
-        text.push_str(&format!("{:<28}", format!("{site}@{token}")));
-        for (x, a) in row.iter().zip(actual) {
-            text.push_str(&format!(" {x:>8.3} ({a:>7.3})"));
-        }
-        text.push('\n');
-    }
-    if let Some(agreement) = result.metadata.get("agreement.interaction") {
-        text.push_str(&format!("{:<28} {agreement}\n", "all pairs"));
-    }
-    text
 }

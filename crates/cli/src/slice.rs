@@ -134,7 +134,8 @@ impl Args {
         let ends = |run: &Run| -> Result<[Vec<Place>; 2], Failure> {
             Ok([distinct(places(&self.from, run)?), distinct(places(&self.to, run)?)])
         };
-        let result = cases.batched(&[], &|all| {
+        let needs_other = !self.svd && [&source, &readout].into_iter().any(|basis| basis.needs_other());
+        let result = cases.of_clean(needs_other, &|all| {
             let linear: Vec<Linearization<'_>> = all.iter().map(|runs| runs.clean.linearize(Mode::Exact)).collect();
             let each = all.iter().zip(&linear);
             if self.svd {

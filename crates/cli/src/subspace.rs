@@ -1,6 +1,9 @@
 //! `resolvent subspace`: patches along a few directions of a site, and the parts of these that no reader sees.
 
-use resolvent::field::{Case, Subspace, SubspaceOptions, subspace};
+use std::fmt::Write as _;
+
+use resolvent::Labelled;
+use resolvent::field::{Case, Subspace, SubspaceOptions, subspace, subspace_of_prompts};
 use resolvent::model::{ReaderSet, RunOptions, Site, from_end};
 use resolvent_report::subspace_parts;
 
@@ -45,19 +48,49 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.without_plot()?;
-    if args.prompt.set.is_given() {
-        return Err("a subspace patch takes one pair of prompts; leave --prompts out".into());
-    }
     let model = args.model.open()?;
+    let of = Subspace::parse(&args.directions)?;
+    let options = SubspaceOptions { readers: args.readers, random: args.controls, seed: args.seed };
+    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+        let at = (args.site, args.token);
+        let result =
+            cases.all(|model, cases, progress| subspace_of_prompts(model, cases, at, (&of, options), progress))?;
+        return cases.finish(output, result, &[], &means);
+    }
     let (observable, prompts) = args.corrupted.with(&model, &args.prompt, &args.observable)?;
     let runs = model.run_all(&prompts, &RunOptions { sites: vec![args.site], ..RunOptions::default() })?;
     let token = from_end("token position", args.token, prompts[1].len())?;
     let case = Case { clean: &runs[0], corrupted: &runs[1], observable: &observable };
-    let options = SubspaceOptions { readers: args.readers, random: args.controls, seed: args.seed };
-    let result = subspace(&case, (args.site, token), &Subspace::parse(&args.directions)?, options)?;
+    let result = subspace(&case, (args.site, token), &of, options)?;
     output.naming(&runs[1], Some(&args.observable)).finish(&result, || {
         let on = format!("J = {}", args.observable.title());
         let table = subspace_parts(&on, &result, &labels(&runs[1]));
         format!("{}{}", table.map_or_else(String::new, |table| format!("{}\n", table.text())), checks(&result))
     })
+}
+
+/// Lists means over prompts with their intervals.
+fn means(result: &Labelled) -> String {
+    const FIGURES: [(&str, &str); 9] = [
+        ("whole_effect", "effect of the whole site"),
+        ("effect", "effect along the directions"),
+        ("row_effect", "along their row space parts alone"),
+        ("kernel_effect", "along their kernel parts alone"),
+        ("moved_row_effect", "row space part of what it moves"),
+        ("moved_kernel_effect", "kernel part of what it moves"),
+        ("random", "random, of its length"),
+        ("moved_kernel", "share in the kernel"),
+        ("gain", "gain of the readers"),
+    ];
+    let mut text = "means over prompts\n".to_owned();
+    for (name, title) in FIGURES {
+        let end = |end: &str| result.array(&format!("{name}.{end}")).map(|array| array.data[0]);
+        let (Some(mean), Some(low), Some(high)) = (end("mean"), end("low"), end("high")) else { continue };
+        let _infallible = write!(text, "{title:<34} {mean:>10.4}");
+        if low.is_finite() {
+            let _infallible = write!(text, " ({low:.4} to {high:.4})");
+        }
+        text.push('\n');
+    }
+    text
 }

@@ -70,11 +70,6 @@ impl Displacements {
         cases.iter().enumerate().map(&mut of).collect()
     }
 
-    /// Reads the sites from the runs of one case.
-    pub(crate) fn new(case: &Case<'_>, kind: SiteKind) -> Result<Self> {
-        Ok(Self::of_all(&[*case], kind)?.remove(0))
-    }
-
     /// Returns the number of patches.
     pub(crate) fn len(&self) -> usize {
         self.sites.len() * self.tokens

@@ -30,8 +30,11 @@ const NO_RESPONSE: &str = "NaN at levels without a response, and where rounding 
 /// Why a block has no relative error.
 const NO_BLOCK: &str = "NaN where a block is zero, and where rounding hides the error";
 
+/// Why a figure of interactions has no value.
+const NO_INTERACTION: &str = "NaN without a pair whose interaction exceeds the noise";
+
 /// Arrays in which NaN or infinity is a valid answer: analysis, array, and meaning.
-const ANSWERS: [(&str, &str, &str); 33] = [
+const ANSWERS: [(&str, &str, &str); 36] = [
     ("regime", "radius", "infinite where J does not depend on the source, NaN where rounding hides the crossing"),
     ("regime", "jet_radius", "infinite without a second order, NaN without a first"),
     ("regime", "error", "NaN where rounding hides the error, infinite where first order is 0"),
@@ -54,6 +57,9 @@ const ANSWERS: [(&str, &str, &str); 33] = [
     ("slice", "secant_error", NO_BLOCK),
     ("slice", "secant_bar", NO_BLOCK),
     ("patch", "reliability", "infinite where first order is 0"),
+    ("patch", "interaction_size", "NaN without a pair of patches that have effects"),
+    ("patch", "superadditive", NO_INTERACTION),
+    ("patch", "interaction_error", NO_INTERACTION),
     ("superposition", "error", "NaN where both effects are 0"),
     ("reconstruction", "error", "NaN where the field is 0"),
     ("reconstruction", "cosine", "NaN where the field is 0"),

@@ -5,6 +5,8 @@
 //!
 //! Two patches can be joined in two ways; see [`Joint`].
 
+mod patches;
+mod places;
 mod put;
 
 use std::fmt;
@@ -12,15 +14,14 @@ use std::str::FromStr;
 
 use resolvent_model::{Edit, Mode, Observable, ProbedRun, Run, Site, Source, hvp_of};
 
-use crate::case::Case;
 use crate::certificate::{Certificate, dot, narrow, norm, symmetry, worse};
-use crate::displacements::{Displacements, along_sensitivities};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::noise;
-use crate::site_kind::SiteKind;
 use crate::stats::Pairs;
 use crate::superposition::{Superposed, superposition_all};
+
+pub use places::{Interacting, PatchPlace};
 
 /// How two patches are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,48 +209,5 @@ impl Joined<'_> {
             result = result.certify(certificate)?;
         }
         Ok(result)
-    }
-}
-
-impl Labelled {
-    /// Adds interactions to a result of [`crate::patch_at`]: those of the `count` patches with the largest first-order
-    /// effects at sites of `kind`, joined as `joint` selects.
-    ///
-    /// Arrays: `interaction` and `interaction_actual [N, N]`. The metadata list the sites (`interaction_sites`) and how
-    /// the patches were joined (`interaction_joint`).
-    ///
-    /// # Errors
-    /// As [`interactions`], or sites that the runs were not prepared for.
-    pub fn with_interactions(mut self, case: &Case<'_>, kind: SiteKind, count: usize, joint: Joint) -> Result<Self> {
-        if kind == SiteKind::Pattern && joint == Joint::Put {
-            return Err(Error::Input(
-                "two patterns that are put in place share the values of their keys; give --joint add, or other --sites"
-                    .to_owned(),
-            ));
-        }
-        let Case { corrupted, observable, .. } = *case;
-        let patches = [Displacements::new(case, kind)?];
-        let first = along_sensitivities((Mode::Exact, &patches), &[case.reading()])?.remove(0);
-        let [patches] = patches;
-        let mut order: Vec<usize> = (0..first.len()).filter(|&i| first[i] != 0.0).collect();
-        order.sort_by(|&a, &b| first[b].abs().total_cmp(&first[a].abs()));
-        order.truncate(count);
-        let found = match joint {
-            Joint::Put => put::interactions(case, (&patches, kind), &order)?,
-            Joint::Add => {
-                let sources: Vec<Source> = order.iter().map(|&i| patches.source(i)).collect();
-                interactions(corrupted, observable, &sources)?
-            }
-        };
-        self = self.note("interaction_joint", joint.name());
-        for (key, name) in [("sites", "interaction_sites"), ("agreement", "agreement.interaction")] {
-            self = self.note(name, found.fact(key));
-        }
-        for array in found.arrays.into_iter().filter(|a| a.name != "single") {
-            self = self.with(array.name, &array.axes, array.data);
-        }
-        let known: Vec<&str> = self.certificates.iter().map(|c| c.name).collect();
-        let new: Vec<Certificate> = found.certificates.into_iter().filter(|c| !known.contains(&c.name)).collect();
-        new.into_iter().try_fold(self, Self::certify)
     }
 }

@@ -137,7 +137,7 @@ pub use geometry::Geometry;
 pub use green::{GreenOptions, gains, green, green_all, green_with};
 pub use growth::growth;
 pub use identities::{Identity, identities};
-pub use interaction::{InteractionCase, Joint, interactions, interactions_all};
+pub use interaction::{Interacting, InteractionCase, Joint, PatchPlace, interactions, interactions_all};
 pub use invert::{Goal, InvertCase, InvertOptions, Method, invert, invert_all};
 pub use labelled::{Array, Labelled};
 pub use lens::{LensOptions, lens};
@@ -152,9 +152,9 @@ pub use place::Place;
 pub use predictor::{Predictor, PredictorOptions};
 pub use predictors::{Panel, Predicted, predict, predict_all};
 pub use prompts::{
-    Analysis, CaseRuns, Outcomes, Prompts, attribute_of_prompts, clean_alone, edges_of_prompts, features_of_prompts,
-    flow_of_prompts, forward_of_prompts, identities_of_prompts, lens_of_prompts, over_prompts, patch_of_prompts,
-    sensitivity_of_prompts, transfer_of_prompts,
+    Analysis, BesidePatches, CaseRuns, Outcomes, Prompts, attribute_of_prompts, clean_alone, edges_of_prompts,
+    features_of_prompts, flow_of_prompts, forward_of_prompts, growth_of_prompts, identities_of_prompts,
+    lens_of_prompts, over_prompts, patch_of_prompts, sensitivity_of_prompts, subspace_of_prompts, transfer_of_prompts,
 };
 pub use quadratic::{QuadraticOptions, quadratic};
 pub use radius::LINEAR;

@@ -1,16 +1,17 @@
 //! Arguments that methods share: prompts, tokens, places, directions.
 
 use numpy::PyUntypedArrayMethods;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use resolvent::field::{Error, Result as Found, make_unit};
+use resolvent::field::{Error, Interacting, Result as Found, make_unit};
 use resolvent::model::{Model, Observable, Run, Tokenizer, from_end};
 use resolvent::{Context, Direction, Place};
 
 use crate::arrays::{contiguous, floats, integers, vector};
 use crate::classes::PyRun;
 use crate::failure::{Result, value_error};
-use crate::lists::{Pair, shown};
+use crate::lists::{Pair, count, items, shown, whole};
 use crate::work::detached;
 
 /// Returns the tokens of a prompt: text, or a list or an array of ids.
@@ -281,4 +282,25 @@ pub(crate) fn fits(model: &Model, vector: Vec<f32>) -> Result<Vec<f32>> {
         n if n == d => Ok(vector),
         n => Err(value_error(format!("invalid vector of {n} elements: expected {d}, the width of the field"))),
     }
+}
+
+/// Returns which patches interact: a number of the strongest ones, or places of patches such as (3, -1), (3, "subject")
+/// or, of heads, (block, head, position).
+pub(crate) fn interacting(which: Option<&Bound<'_, PyAny>>) -> Result<Option<Interacting>> {
+    let Some(which) = which else { return Ok(None) };
+    if let Some(number) = whole(which) {
+        return Ok(Some(Interacting::Strongest(count("interactions", number)?)));
+    }
+    let text = |place: &Bound<'_, PyAny>| -> Option<String> {
+        let part = |part: &Bound<'_, PyAny>| match part.cast::<PyString>() {
+            Ok(role) => role.to_cow().ok().map(|role| role.into_owned()),
+            Err(_) => whole(part).map(|number| number.to_string()),
+        };
+        Some(items(place).ok()?.iter().map(part).collect::<Option<Vec<String>>>()?.join(","))
+    };
+    let texts = items(which).ok().and_then(|places| places.iter().map(text).collect::<Option<Vec<String>>>());
+    let expected = "expected a number of patches, or a list of places (level, position) or (block, head, position)";
+    let texts =
+        texts.ok_or_else(|| PyTypeError::new_err(format!("invalid interactions {}: {expected}", shown(which))))?;
+    Ok(Some(Interacting::at(texts)?))
 }

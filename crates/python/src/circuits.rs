@@ -174,7 +174,7 @@ impl PyModel {
         seed: Seed,
     ) -> Result<PyResultOf> {
         let site: Site = site.parse()?;
-        let of = directions.map_or(Ok(Subspace::Best), vectors)?;
+        let of = directions_of(directions)?;
         let (random, seed) = (count("controls", controls)?, seed.0);
         let options = SubspaceOptions { readers: readers.parse()?, random, seed };
         let prepared = |prompt, what| self.prepared(prompt, &[site], what);
@@ -218,8 +218,9 @@ impl PyModel {
     }
 }
 
-/// Reads the directions of a subspace patch: a name, a file, or vectors `[width, k]`.
-fn vectors(argument: &Bound<'_, PyAny>) -> Result<Subspace> {
+/// Reads the directions of a subspace patch: a name, a file, or vectors `[width, k]`; without any, the best one.
+pub(crate) fn directions_of(argument: Option<&Bound<'_, PyAny>>) -> Result<Subspace> {
+    let Some(argument) = argument else { return Ok(Subspace::Best) };
     if let Ok(text) = argument.cast::<PyString>() {
         return Ok(Subspace::parse(&text.to_cow()?)?);
     }

@@ -11,7 +11,7 @@ use resolvent::field::{
 };
 use resolvent::model::{PromptSet, Run, RunOptions, Site};
 
-use crate::arguments::{check_model, token, tokens};
+use crate::arguments::{check_model, interacting, token, tokens};
 use crate::arrays::to_numpy;
 use crate::classes::{PyModel, PyRun};
 use crate::edit::PyEdit;
@@ -184,8 +184,9 @@ impl PyModel {
     /// and `cost` [P] in forward passes; of `hvp` the ratio of second order to first, `reliability`.
     ///
     /// With `interactions`, also the interactions of that many patches of the largest first-order effects at sites of
-    /// the first kind: `interaction` [N, N] to second order and `interaction_actual` [N, N] by joint runs, which `put`
-    /// both clean values in place or `add` both displacements (`joint`).
+    /// the first kind, or of those at a list of places (level or block, position), of heads (block, head, position):
+    /// `interaction` [N, N] to second order and `interaction_actual` [N, N] by joint runs, which `put` both clean values
+    /// in place or `add` both displacements (`joint`).
     #[pyo3(
         signature = (clean, corrupted, observable, *, sites = Many::one("resid"), predictors = Many::default(),
             interactions = None, joint = "put"),
@@ -200,10 +201,10 @@ impl PyModel {
         observable: Given<'_>,
         sites: Many<String>,
         predictors: Many<String>,
-        interactions: Option<i64>,
+        interactions: Option<&Bound<'_, PyAny>>,
         joint: &str,
     ) -> Result<PyResultOf> {
-        let interactions = counts("interactions", interactions)?;
+        let interactions = interacting(interactions)?;
         let others = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
         let joint: Joint = joint.parse()?;
         let kinds = sites.0.iter().map(|kind| Ok(kind.parse()?)).collect::<Result<Vec<SiteKind>>>()?;
@@ -218,8 +219,8 @@ impl PyModel {
                 let (predictors, options) = (Predictor::beside_first_order(&others), PredictorOptions::default());
                 result = result.with_predictors(&case, &kinds, &predictors, options)?;
             }
-            match (interactions, kinds.first()) {
-                (Some(count), Some(kind)) => result.with_interactions(&case, *kind, count, joint),
+            match (&interactions, kinds.first()) {
+                (Some(which), Some(kind)) => result.with_interactions(&case, *kind, which, joint),
                 _ => Ok(result),
             }
         })?;

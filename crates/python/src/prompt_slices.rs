@@ -2,7 +2,8 @@
 
 use pyo3::prelude::*;
 use resolvent::field::{
-    BasisContext, CaseRuns, OnProgress, PlacePairs, Prompts, Result as Found, Slice, distinct, over_prompts, slice_each,
+    BasisContext, CaseRuns, OnProgress, PlacePairs, Prompts, Result as Found, Slice, clean_alone, distinct,
+    over_prompts, slice_each,
 };
 use resolvent::model::{Linearization, Mode, Model, Observable, PromptCase};
 
@@ -97,5 +98,8 @@ pub(crate) fn slice(
         let linear: Vec<Linearization<'_>> = all.iter().map(|runs| runs.clean.linearize(Mode::Exact)).collect();
         slice_each(all.iter().zip(&linear).map(|(runs, linear)| each.prepared(runs, linear)).collect())
     };
-    over_prompts(model, cases, &[], batch, progress)
+    match each.vectors.iter().any(Vectors::needs_other) {
+        true => over_prompts(model, cases, &[], batch, progress),
+        false => over_prompts(model, &clean_alone(cases), &[], batch, progress),
+    }
 }

@@ -5,14 +5,15 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use resolvent::Labelled;
 use resolvent::field::{
-    AttributeOptions, CircuitOptions, EdgeOptions, EdgePredictor, FlowOptions, GreenOptions, LensOptions, Predictor,
-    PredictorOptions, Prompts as Found, ReduceOptions, RegimeOptions, SHARD, SiteKind, TransferOptions,
+    AttributeOptions, BesidePatches, CircuitOptions, EdgeOptions, EdgePredictor, FlowOptions, GreenOptions, Joint,
+    LensOptions, Predictor, Prompts as Found, ReduceOptions, RegimeOptions, SHARD, SiteKind, TransferOptions,
     attribute_of_prompts, distinct, edges_of_prompts, flow_of_prompts, forward_of_prompts, identities_of_prompts,
     lens_of_prompts, patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
 };
 use resolvent::model::{EditedPrompt, Model, PromptCase, Run, from_end, logits_of};
 
 use crate::analyses;
+use crate::arguments::interacting;
 use crate::arrays::to_numpy;
 use crate::averaged_operator::PyAveragedOperator;
 use crate::failure::{Failure, Result};
@@ -141,17 +142,30 @@ impl PyPrompts {
         self.each(py, sensitivity_of_prompts)
     }
 
-    /// Patch effects of each pair; arrays as those of `Model.patch_sweep`, with an axis `prompt`.
+    /// Patch effects of each pair; arguments and arrays as those of `Model.patch_sweep`, with an axis `prompt`. Places
+    /// of `interactions` may name a role in place of a position: its last token.
     #[pyo3(
-        signature = (*, sites = Many::one("resid"), predictors = Many::default()),
-        text_signature = "($self, *, sites=[\"resid\"], predictors=())"
+        signature = (*, sites = Many::one("resid"), predictors = Many::default(), interactions = None, joint = "put"),
+        text_signature = "($self, *, sites=[\"resid\"], predictors=(), interactions=None, joint=\"put\")"
     )]
-    fn patch(&self, py: Python<'_>, sites: Many<String>, predictors: Many<String>) -> Result<PyResultOf> {
+    fn patch(
+        &self,
+        py: Python<'_>,
+        sites: Many<String>,
+        predictors: Many<String>,
+        interactions: Option<&Bound<'_, PyAny>>,
+        joint: &str,
+    ) -> Result<PyResultOf> {
         let others = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
         let kinds = distinct(sites.0.iter().map(|kind| Ok(kind.parse()?)).collect::<Result<Vec<SiteKind>>>()?);
         let predictors = if others.is_empty() { Vec::new() } else { Predictor::beside_first_order(&others) };
-        let options = (&predictors[..], PredictorOptions::default());
-        self.each(py, |model, cases, progress| patch_of_prompts(model, cases, &kinds, options, progress))
+        let (interactions, joint) = (interacting(interactions)?, joint.parse::<Joint>()?);
+        let beside = BesidePatches {
+            predictors: &predictors,
+            interactions: interactions.as_ref().map(|which| (which, joint)),
+            ..BesidePatches::default()
+        };
+        self.each(py, |model, cases, progress| patch_of_prompts(model, cases, &kinds, beside, progress))
     }
 
     /// Transfer fractions of each pair, whose donor is the corrupted prompt: `fraction` [P, L+1, T], and controls in

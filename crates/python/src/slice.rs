@@ -68,6 +68,11 @@ impl Vectors {
         if let Self::Named(basis) = self { Some(basis).filter(|basis| !basis.is_shared()) } else { None }
     }
 
+    /// Returns whether the vectors come from another prompt.
+    pub(crate) fn needs_other(&self) -> bool {
+        matches!(self, Self::Named(basis) if basis.needs_other())
+    }
+
     /// Returns whether the rank is fixed: that of a file, or of given vectors.
     fn has_rank(&self) -> bool {
         matches!(self, Self::Given(_) | Self::Named(Basis::File(_)))

@@ -232,6 +232,44 @@ def test_hessian_vector_products(model):
     np.testing.assert_allclose(both[1][1, 2] @ u, cross, rtol=1e-2, atol=1e-4)
 
 
+def test_interactions_at_places_of_all_prompts(model):
+    at = [2, 1, 1]
+    prompts = model.prompts([{**row, "roles": {"subject": at[n]}} for n, row in enumerate(PAIRS)])
+    places = [(0, "subject"), (1, "subject"), (-1, -1)]
+    swept = prompts.patch(interactions=places)
+    assert swept.axes_of("interaction_actual") == ("prompt", "source", "with")
+    assert swept["interaction_actual"].shape == (len(prompts), 3, 3)
+    assert json.loads(swept.metadata["interaction_places"]) == ["0,subject", "1,subject", "-1,-1"]
+    for n, row in enumerate(PAIRS):
+        j, own = Observable(prompts.observables[n]), [(0, at[n]), (1, at[n]), (-1, -1)]
+        alone = model.patch_sweep(row["clean"], row["corrupted"], j, interactions=own)
+        for name in ("interaction", "interaction_actual", "interaction_single", "interaction_size"):
+            np.testing.assert_array_equal(swept[name][n], alone[name])
+    own = prompts.patch(sites="z", interactions=2, joint="add")
+    assert own["superadditive"].shape == (len(prompts), 1)
+    with pytest.raises(ValueError, match="no token has the role `subject`: the prompt names no roles"):
+        model.patch_sweep(PAIRS[0]["clean"], PAIRS[0]["corrupted"], j, interactions=[(0, "subject")])
+    for wrong in [(0, 1), [0, 1], "0,1", [[0, None]], 1.5]:
+        with pytest.raises(TypeError, match="invalid interactions .*: expected a number of patches, or a list of"):
+            prompts.patch(interactions=wrong)
+
+
+def test_places_of_all_prompts(model):
+    prompts, row = model.prompts(PAIRS), PAIRS[0]
+    j, run = Observable(prompts.observables[0]), model.run(PAIRS[0]["clean"])
+    grown = prompts.growth([-1, 0])
+    assert grown.axes_of("gain") == ("prompt", "block", "token")
+    np.testing.assert_array_equal(grown["gain"][0], run.growth([-1, 0])["gain"])
+    expanded = prompts.quadratic((1, -1), rank=2, samples=4, probes=2)
+    alone = run.quadratic(j, (1, -1), rank=2, samples=4, probes=2, donor=row["corrupted"])
+    for name in ("curvature", "response", "moved_effect"):
+        np.testing.assert_array_equal(expanded[name][0], alone[name])
+    patched = prompts.subspace("blocks.1.hook_resid_pre", controls=2)
+    alone = model.subspace(row["clean"], row["corrupted"], j, "blocks.1.hook_resid_pre", controls=2)
+    for name in ("effect", "row_effect", "kernel", "random"):
+        np.testing.assert_array_equal(patched[name][0], alone[name])
+
+
 def test_interactions(model):
     j = logit_diff(11, 4)
     swept = model.patch_sweep(PAIRS[0]["clean"], PAIRS[0]["corrupted"], j, interactions=2, joint="add")

@@ -10,7 +10,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use resolvent::field::{Predictor, PredictorOptions, SiteKind, patch_of_prompts};
+use resolvent::field::{BesidePatches, Predictor, SiteKind, patch_of_prompts};
 use resolvent::model::{DEFAULT_MODEL, PromptSet};
 use resolvent::prelude::*;
 
@@ -30,8 +30,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // Every h[level, token] of each clean prompt, put into its corrupted prompt, beside two predictions of the effect.
-    let predictors = (&[Predictor::FirstOrder, Predictor::RelP][..], PredictorOptions::default());
-    let result = patch_of_prompts(&model, &cases, &[SiteKind::Resid], predictors, &mut |done, all| {
+    let predictors = [Predictor::FirstOrder, Predictor::RelP];
+    let beside = BesidePatches { predictors: &predictors, ..BesidePatches::default() };
+    let result = patch_of_prompts(&model, &cases, &[SiteKind::Resid], beside, &mut |done, all| {
         println!("{done} of {all} prompts");
     })?;
     let result = result.stack()?;

@@ -63,7 +63,6 @@ fn what_does_not_fit_is_an_error() {
     for wrong in [&["average", "a b", "--window", "3"][..], &["average", "--text", &text, "--prompts", "x.csv"]] {
         assert_eq!(on_host(wrong).code, Some(2), "{wrong:?}");
     }
-    assert!(nano(&["growth", "--text", &text]).contains("growth takes one prompt"));
 }
 
 /// Each window begins with the token that the tokenizer's files ask for, and the rest of the text that fills none is

@@ -51,9 +51,9 @@ fn help_of_a_command_ends_with_examples() {
 fn help_lists_only_what_a_command_takes() {
     for (command, refused, taken) in [
         ("patch", &["--text ", "--window "][..], "--prompts "),
-        ("subspace", &["--text ", "--prompts <FILE>  ", "--plot "], "--site "),
+        ("subspace", &["--text ", "--window ", "--plot "], "--prompts "),
         ("identities", &["--plot "], "--text "),
-        ("growth", &["--prompts ", "--rows "], "--plot "),
+        ("circuit", &["--out-dir ", "--shard "], "--prompts "),
     ] {
         let shown = run(&[command, "--help"]).done();
         assert!(shown.contains(taken) && !refused.iter().any(|part| shown.contains(part)), "{command}: {shown}");

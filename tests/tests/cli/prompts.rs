@@ -48,6 +48,11 @@ fn every_analysis_takes_many_prompts() {
         ("quadratic --at 0,-1 -k 2", "curvature", "prompt,direction"),
         ("green --source 0,1", "norm", "prompt,level,token"),
         ("invert --goal 0.1 --from=-1,-1", "achieved", "prompt,goal"),
+        ("growth --at -1,0", "gain", "prompt,block,token"),
+        ("subspace --site blocks.1.hook_resid_pre --controls 2", "kernel", "prompt,direction"),
+        ("patch --interactions 3", "interaction_size", "prompt,value"),
+        ("patch --interactions-at 0,changed 1,-1 --joint add", "interaction_actual", "prompt,source,with"),
+        ("patch --sites z --interactions-at 0,1,changed 1,0,-1", "interaction", "prompt,source,with"),
     ] {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (stdout, stderr, result) = analysed(command, &folder);
@@ -60,6 +65,37 @@ fn every_analysis_takes_many_prompts() {
         assert_eq!(result.array("lengths").expect("lengths").data[..2], [5.0, 4.0], "{command}");
         assert_eq!(result.metadata["rows_left_out"], "2", "{command}");
     }
+}
+
+/// Interactions at places and roles have the means of the single prompts, and rows without the role are left out.
+#[test]
+fn interactions_are_between_places_of_all_prompts() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (stdout, _, result) = analysed("patch --interactions-at 0,changed 1,changed 2,-1", &folder);
+    let map = stdout.split("mean interactions of patches, both put in").nth(1).expect("a map");
+    for name in
+        ["0,changed", "1,changed", "2,-1", "sizes, over those of both effects", "share that do more than in sum"]
+    {
+        assert!(map.lines().any(|line| line.starts_with(name)), "{name}: {map}");
+    }
+    assert_eq!(result.texts("interaction_places"), ["0,changed", "1,changed", "2,-1"]);
+    let of = |name: &str| result.array(name).expect("an array");
+    let (all, mean) = (of("interaction_actual"), of("interaction_actual.mean"));
+    assert_eq!((&all.axes[..], &mean.axes[..]), (&[("prompt", 8), ("source", 3), ("with", 3)][..], &all.axes[1..]));
+    let of_pair = all.data.iter().skip(1).step_by(9).map(|x| f64::from(*x)).sum::<f64>() / 8.0;
+    assert!((of_pair - f64::from(mean.data[1])).abs() <= 1e-6 * of_pair.abs(), "{of_pair} {}", mean.data[1]);
+    let sites = result.texts("interaction_sites");
+    assert!(sites[0].ends_with("blocks.1.hook_resid_post@4") && sites[1].ends_with("blocks.1.hook_resid_post@3"));
+    // A single prompt has no roles; places of another kind have other parts.
+    let single = |places: &[&str]| {
+        let pair = ["patch", "--tokens", "3,1,4", "--corrupted-tokens", "3,9,4", "--target", "#3", "--model", tiny()];
+        on_host(&[&pair[..], &["--interactions-at"], places].concat()).failed()
+    };
+    assert!(single(&["0,changed", "1,1"]).contains("no token has the role `changed`: the prompt names no roles"));
+    assert!(single(&["0,1,1"]).contains("invalid place `0,1,1`: a patch of resid is at LEVEL,TOKEN"));
+    assert!(single(&["0"]).contains("invalid place `0`: expected LEVEL,TOKEN"));
+    let both = ["patch", "--interactions", "2", "--interactions-at", "0,1", "--prompts", "x.csv"];
+    assert_eq!(on_host(&both).code, Some(2));
 }
 
 /// Features of a dictionary over prompts: the same ones for all of them, with their directions and a plot.

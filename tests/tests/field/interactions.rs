@@ -1,6 +1,6 @@
 //! Interactions: they agree with the reference for small sources, and vanish in a linear model.
 
-use resolvent_field::{Case, InteractionCase, Joint, Labelled, SiteKind, interactions, interactions_all};
+use resolvent_field::{Case, Interacting, InteractionCase, Joint, Labelled, SiteKind, interactions, interactions_all};
 use resolvent_model::{Edit, Observable, RunOptions, Site, Source};
 use resolvent_tests::{Random, Subject, Twin, subjects};
 
@@ -115,7 +115,7 @@ fn patched(twin: &Twin, on: &Subject, (kind, size): (SiteKind, f32), joint: Join
     };
     let (clean, corrupted) = (of(vec![off(1), off(3)]), of(Vec::new()));
     let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
-    let got = Labelled::default().with_interactions(&case, kind, 6, joint);
+    let got = Labelled::default().with_interactions(&case, kind, &Interacting::Strongest(6), joint);
     let got = got.unwrap_or_else(|e| panic!("{}: {e}", on.name()));
     let sites: Vec<(Site, usize)> = got.metadata["interaction_sites"]
         .split(' ')

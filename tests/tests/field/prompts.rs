@@ -2,9 +2,9 @@
 
 use resolvent_engine::Options;
 use resolvent_field::{
-    CaseRuns, GreenOptions, Labelled, PlacedSource, Predictor, PredictorOptions, Prompts, SiteKind, TransferOptions,
-    forward, forward_of_prompts, green_all, green_with, over_prompts, patch_at, patch_of_prompts, sensitivity,
-    sensitivity_of_prompts, transfer, transfer_of_prompts,
+    BesidePatches, Case, CaseRuns, GreenOptions, Interacting, Joint, Labelled, PlacedSource, Predictor,
+    PredictorOptions, Prompts, SiteKind, TransferOptions, forward, forward_of_prompts, green_all, green_with,
+    over_prompts, patch_at, patch_of_prompts, sensitivity, sensitivity_of_prompts, transfer, transfer_of_prompts,
 };
 use resolvent_model::{Distribution, Model, Observable, PromptCase, Run, RunOptions, gaussian};
 use resolvent_tests::{Subject, Twin, subjects};
@@ -92,14 +92,15 @@ fn company_changes_no_number() {
         let kinds = [SiteKind::Resid, SiteKind::MlpOut, SiteKind::Z];
         let options = PredictorOptions { steps: 2, ..PredictorOptions::default() };
         let predictors = Predictor::ALL;
-        let patched = stacked(patch_of_prompts(&model, &cases, &kinds, (&[], options), &mut quiet)).expect("patches");
+        let none = BesidePatches::default();
+        let beside = BesidePatches { predictors: &predictors, options, ..none };
+        let patched = stacked(patch_of_prompts(&model, &cases, &kinds, none, &mut quiet)).expect("patches");
         let run = stacked(forward_of_prompts(&model, &cases, &mut quiet)).expect("runs");
         let sensitive = stacked(sensitivity_of_prompts(&model, &cases, &mut quiet)).expect("computes");
         let differ = &cases[3..];
         let random = TransferOptions { random: 2, ..TransferOptions::default() };
         let transferred = stacked(transfer_of_prompts(&model, differ, &random, &mut quiet)).expect("computes");
-        let predicted = stacked(patch_of_prompts(&model, differ, &kinds[..1], (&predictors, options), &mut quiet))
-            .expect("predicts");
+        let predicted = stacked(patch_of_prompts(&model, differ, &kinds[..1], beside, &mut quiet)).expect("predicts");
         for (n, case) in cases.iter().enumerate() {
             let j = case.observable.as_ref().expect("one");
             let [clean, corrupted] = alone(&model, case, &kinds);
@@ -112,7 +113,7 @@ fn company_changes_no_number() {
             let Some(n) = n.checked_sub(3) else { continue };
             same(on, &transferred, n, &transfer(&clean, &corrupted, j, &[], &random).expect("computes"));
             let one = patch_at(&clean, &corrupted, j, &kinds[..1]).expect("patches");
-            let pair = resolvent_field::Case { clean: &clean, corrupted: &corrupted, observable: j };
+            let pair = Case { clean: &clean, corrupted: &corrupted, observable: j };
             let mut one = one.with_predictors(&pair, &kinds[..1], &predictors, options).expect("predicts");
             // A cost is that of all prompts together.
             one.arrays.retain(|array| array.name != "cost");
@@ -121,6 +122,50 @@ fn company_changes_no_number() {
         assert_eq!(patched.array("lengths").expect("lengths").data, [5.0, 2.0, 7.0, 3.0, 4.0, 2.0]);
         let role = patched.array("effect.role").expect("means by role");
         assert_eq!(role.axes, [("role", 1), ("level", twin.config.n_layer + 1)]);
+    }
+}
+
+/// Interactions between places that all prompts have, and between each prompt's strongest patches.
+#[test]
+fn company_changes_no_interaction() {
+    let twin = Twin::small();
+    let stream = Some(["0,changed", "1,changed", "-1,-1"]);
+    for on in subjects() {
+        let model = twin.on(on);
+        let cases = cases(&model);
+        for (kind, places, joint) in [
+            (SiteKind::Resid, stream, Joint::Put),
+            (SiteKind::Resid, stream, Joint::Add),
+            (SiteKind::Z, Some(["0,1,changed", "0,0,-1", "1,0,-1"]), Joint::Put),
+            (SiteKind::Resid, None, Joint::Put),
+            (SiteKind::MlpOut, None, Joint::Add),
+        ] {
+            let which = |at: usize| match places {
+                Some(texts) if at == 0 => Interacting::at(texts).expect("places"),
+                Some(texts) => Interacting::at(texts.map(|t| t.replace("changed", &at.to_string()))).expect("places"),
+                None => Interacting::Strongest(3),
+            };
+            let named = which(0);
+            let beside = BesidePatches { interactions: Some((&named, joint)), ..BesidePatches::default() };
+            let found = patch_of_prompts(&model, &cases, &[kind], beside, &mut quiet).expect("patches");
+            assert!(found.left_out.is_empty(), "{:?}", found.left_out);
+            let found = found.stack().expect("stacks");
+            assert_eq!(
+                found.array("interaction_actual").expect("a map").axes,
+                [("prompt", 6), ("source", 3), ("with", 3)]
+            );
+            for (n, case) in cases.iter().enumerate() {
+                let (j, [clean, corrupted]) = (case.observable.as_ref().expect("one"), alone(&model, case, &[kind]));
+                let pair = Case { clean: &clean, corrupted: &corrupted, observable: j };
+                let one = patch_at(&clean, &corrupted, j, &[kind]).expect("patches");
+                let mut one =
+                    one.with_interactions(&pair, kind, &which(case.clean.len() / 2), joint).expect("computes");
+                assert!(one.array("interaction_actual").expect("a map").data.iter().any(|x| *x != 0.0));
+                // A share jumps, and an error is of numbers that may be small.
+                one.arrays.retain(|a| on.is_host() || !["superadditive", "interaction_error"].contains(&a.name));
+                same(on, &found, n, &one);
+            }
+        }
     }
 }
 
@@ -173,11 +218,12 @@ fn memory_changes_no_number() {
         assert!(little.most_prompt_rows() < 12, "{}", little.most_prompt_rows());
         let cases = &cases(&model)[3..];
         let of = |model: &Model| {
-            let options = PredictorOptions::default();
-            stacked(patch_of_prompts(model, cases, &[SiteKind::Resid], (&[], options), &mut quiet)).expect("patches")
+            let which = Interacting::at(["0,changed", "1,-1"]).expect("places");
+            let beside = BesidePatches { interactions: Some((&which, Joint::Put)), ..BesidePatches::default() };
+            stacked(patch_of_prompts(model, cases, &[SiteKind::Resid], beside, &mut quiet)).expect("patches")
         };
         let (much, little) = (of(&model), of(&little));
-        for name in ["effect", "first_order", "clean_value"] {
+        for name in ["effect", "first_order", "clean_value", "interaction", "interaction_actual"] {
             let [much, little] = [&much, &little].map(|result| result.array(name).expect("one"));
             for (a, b) in much.data.iter().zip(&little.data) {
                 let near = if on.is_host() { a == b } else { (a - b).abs() <= 1e-5 };
@@ -194,13 +240,12 @@ fn a_bad_prompt_is_left_out() {
     let on = subjects()[0];
     let model = twin.on(on);
     let mut cases = cases(&model);
-    let good =
-        patch_of_prompts(&model, &cases[3..], &[SiteKind::Resid], (&[], PredictorOptions::default()), &mut quiet);
+    let good = patch_of_prompts(&model, &cases[3..], &[SiteKind::Resid], BesidePatches::default(), &mut quiet);
     let good = stacked(good).expect("patches");
     cases[0].corrupted = None;
     cases[1].clean = vec![99_999, 1];
     cases[2].observable = Some(Observable::logit(3, 40));
-    let result = patch_of_prompts(&model, &cases, &[SiteKind::Resid], (&[], PredictorOptions::default()), &mut quiet);
+    let result = patch_of_prompts(&model, &cases, &[SiteKind::Resid], BesidePatches::default(), &mut quiet);
     let result = stacked(result).expect("three prompts are analysed");
     let left_out = Prompts::left_out_of(&result);
     let names: Vec<&str> = left_out.iter().map(|(name, _)| name.as_str()).collect();
@@ -208,10 +253,61 @@ fn a_bad_prompt_is_left_out() {
     assert!(left_out[0].1.contains("no corrupted prompt") && left_out[1].1.contains("99999"), "{left_out:?}");
     assert_eq!(result.array("effect").expect("effects").data.len(), good.array("effect").expect("effects").data.len());
     assert_eq!(result.array("clean_value"), good.array("clean_value"));
-    let nothing =
-        patch_of_prompts(&model, &cases[..3], &[SiteKind::Resid], (&[], PredictorOptions::default()), &mut quiet);
+    let nothing = patch_of_prompts(&model, &cases[..3], &[SiteKind::Resid], BesidePatches::default(), &mut quiet);
     let error = stacked(nothing).expect_err("nothing can be analysed").to_string();
     assert!(error.starts_with("no prompt can be analysed; row 0: "), "{error}");
+}
+
+/// A prompt that lacks a place of the interactions is left out alone.
+#[test]
+fn a_prompt_without_the_places_is_left_out() {
+    let twin = Twin::small();
+    let model = twin.on(subjects()[0]);
+    let mut cases = cases(&model);
+    cases[0].roles.clear();
+    // Of two tokens, the changed one is the last.
+    assert_eq!(cases[1].clean.len(), 2);
+    cases[2].corrupted = Some(cases[2].clean.clone());
+    let which = Interacting::at(["1,changed", "1,-1"]).expect("places");
+    let of = |cases: &[PromptCase], kind| {
+        let beside = BesidePatches { interactions: Some((&which, Joint::Put)), ..BesidePatches::default() };
+        patch_of_prompts(&model, cases, &[kind], beside, &mut quiet)
+    };
+    let found = of(&cases[..5], SiteKind::Resid).expect("patches");
+    let reasons: Vec<&str> = found.left_out.iter().map(|row| &row.reason[..]).collect();
+    assert_eq!(found.results.len(), 2);
+    assert!(reasons[0].contains("no token has the role `changed`: the prompt names no roles"), "{reasons:?}");
+    assert!(reasons[1].contains("`1,changed` and `1,-1` are the same patch in this prompt"), "{reasons:?}");
+    assert!(reasons[2].contains("both prompts have the same values at all given places"), "{reasons:?}");
+    let error = of(&cases[3..4], SiteKind::Z).map(|found| found.left_out[0].reason.clone()).expect("left out");
+    assert!(error.contains("invalid place `1,changed`: a patch of z is at BLOCK,HEAD,TOKEN"), "{error}");
+}
+
+/// A patch that changes nothing interacts with none, and its effect is zero.
+#[test]
+fn a_patch_without_a_change_does_not_interact() {
+    let twin = Twin::small();
+    for on in subjects() {
+        let model = twin.on(on);
+        let case = &cases(&model)[3];
+        let j = case.observable.as_ref().expect("one");
+        let [clean, corrupted] = alone(&model, case, &[SiteKind::Resid]);
+        let pair = Case { clean: &clean, corrupted: &corrupted, observable: j };
+        let of = |places: &[&str]| {
+            let which = Interacting::at(places.iter().copied()).expect("places");
+            Labelled::default().with_interactions(&pair, SiteKind::Resid, &which, Joint::Put).expect("computes")
+        };
+        // The first token is the same in both prompts.
+        let (all, two) = (of(&["0,1", "1,0", "2,2"]), of(&["0,1", "2,2"]));
+        for name in ["interaction", "interaction_actual"] {
+            let [all, two] = [&all, &two].map(|of| &of.array(name).expect("a map").data);
+            assert_eq!([all[0], all[2], all[6], all[8]], two[..], "{name} on {}", on.name());
+            assert!([1, 3, 4, 5, 7].iter().all(|&i| all[i] == 0.0), "{name} on {}", on.name());
+        }
+        let single = &all.array("interaction_single").expect("effects").data;
+        assert!(single[0] != 0.0 && single[1] == 0.0 && single[2] != 0.0);
+        assert_eq!(all.array("interaction_error"), two.array("interaction_error"));
+    }
 }
 
 /// A stop ends the work; it is not a prompt that is left out.

@@ -4,13 +4,13 @@ use resolvent_engine::Device;
 use std::collections::BTreeMap;
 
 use resolvent_field::{AttributeOptions, EdgeOptions, attribute, edges};
+use resolvent_field::{BesidePatches, forward_of_prompts, patch_of_prompts};
 use resolvent_field::{
     Case, Goal, forward, green_with, invert, patch, patch_at, predict, regime, sensitivity, transfer,
 };
 use resolvent_field::{
     GreenOptions, InvertOptions, Method, Predictor, PredictorOptions, RegimeOptions, SiteKind, TransferOptions,
 };
-use resolvent_field::{forward_of_prompts, patch_of_prompts};
 use resolvent_model::{Model, Observable, PromptCase, RandomWeights, Run, RunOptions, path_sites, tiny};
 use resolvent_tests::subjects;
 
@@ -127,7 +127,7 @@ fn waits_do_not_grow_with_prompts() {
         let model = Model::random(device, tiny(), RandomWeights::new(7).with_std(0.1)).expect("opens");
         let count = |cases: &[PromptCase]| {
             let quiet = &mut |_: u64, _: u64| {};
-            let of = (&[][..], PredictorOptions::default());
+            let of = BesidePatches::default();
             let patch = waits(device, &mut || {
                 patch_of_prompts(&model, cases, &[SiteKind::Resid], of, quiet).map(drop).expect("computes");
             });

@@ -116,6 +116,11 @@ impl Basis {
         }
     }
 
+    /// Returns whether the vectors come from other runs, [`BasisContext::others`].
+    pub fn needs_other(&self) -> bool {
+        matches!(self, Self::Pca | Self::Displacement)
+    }
+
     /// Parses a basis: `pca`, `unembed[:TOKEN,...]`, `embed[:TOKEN,...]`, `sensitivity`, `displacement`,
     /// `krylov[:SEED]`, `curvature[:SEED]` or `random[:SEED]`. Any other text is the path of a file. A repeated token
     /// counts once.

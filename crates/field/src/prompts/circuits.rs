@@ -1,6 +1,6 @@
-//! Edges, direct contributions and logit lenses of many prompts.
+//! Edges, direct contributions, subspace patches and logit lenses of many prompts.
 
-use resolvent_model::{EditedPrompt, Model, PromptCase, Run, path_sites};
+use resolvent_model::{EditedPrompt, Model, PromptCase, Run, Site, from_end, path_sites};
 
 use super::{CaseRuns, Prompts, clean_alone, others, over_prompts};
 use crate::attribution::{AttributeOptions, attribute};
@@ -9,6 +9,7 @@ use crate::edges::{EdgeOptions, edges_beside};
 use crate::error::Result;
 use crate::lens::{LensOptions, lens};
 use crate::slice::OnProgress;
+use crate::subspace::{Subspace, SubspaceOptions, subspace};
 
 /// Predicts the effects of patching each edge of many pairs of prompts; see [`crate::edges`]. With
 /// [`EdgeOptions::controls`], the array `other_prompts [P, E]` is the root mean square of the first-order scores over
@@ -62,6 +63,27 @@ pub fn attribute_of_prompts(
     let one = |runs: &CaseRuns<'_>| attribute(&runs.clean, runs.observable()?, options);
     let analysis = &mut |runs: &[CaseRuns<'_>]| Ok(runs.iter().map(one).collect());
     over_prompts(model, &clean_alone(cases), &options.sites(model.sizes()), analysis, progress)
+}
+
+/// Patches a site of many pairs of prompts along a few directions, at one token, which counts from the end if it is
+/// negative; see [`subspace`].
+///
+/// # Errors
+/// As [`over_prompts`].
+pub fn subspace_of_prompts(
+    model: &Model,
+    cases: &[PromptCase],
+    (site, token): (Site, i64),
+    (of, options): (&Subspace, SubspaceOptions),
+    progress: OnProgress<'_>,
+) -> Result<Prompts> {
+    site.check(model.sizes())?;
+    let one = |runs: &CaseRuns<'_>| {
+        let case = runs.patched()?;
+        case.check()?;
+        subspace(&case, (site, from_end("token position", token, case.corrupted.tokens().len())?), of, options)
+    };
+    over_prompts(model, cases, &[site], &mut |runs| Ok(runs.iter().map(one).collect()), progress)
 }
 
 /// Reads every level of many prompts by the head; see [`crate::lens`]. There is a `value` of the prompts that have an

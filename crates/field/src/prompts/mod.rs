@@ -14,13 +14,18 @@ mod outline;
 mod stack;
 mod texts;
 
-use resolvent_model::{EditedPrompt, Model, Observable, PromptCase, Run, Site};
+use std::collections::BTreeMap;
+
+use resolvent_model::{EditedPrompt, Model, Observable, PromptCase, Run, Site, from_end};
 
 use crate::case::Case;
+use crate::distinct::distinct;
 use crate::error::{Error, Result};
 use crate::flow::{FlowOptions, flow_between};
 use crate::forward::forward_all;
+use crate::growth::growth;
 use crate::identities::identities;
+use crate::interaction::{Interacting, Joint};
 use crate::labelled::Labelled;
 use crate::patch::patch_all;
 use crate::predictor::{Predictor, PredictorOptions};
@@ -31,7 +36,7 @@ use crate::study::left_out::{LeftOut, ends, may_pass};
 use crate::transfer::{TransferOptions, transfer};
 
 pub(crate) use average::WIDE;
-pub use circuits::{attribute_of_prompts, edges_of_prompts, lens_of_prompts};
+pub use circuits::{attribute_of_prompts, edges_of_prompts, lens_of_prompts, subspace_of_prompts};
 pub(crate) use columns::{EachPrompt, OnePrompt, Places, Selected, Visit, columns};
 pub use features::features_of_prompts;
 pub(crate) use joined::Joined;
@@ -193,8 +198,42 @@ pub fn identities_of_prompts(model: &Model, cases: &[PromptCase], progress: OnPr
     over_prompts(model, &clean_alone(cases), &[], analysis, progress)
 }
 
-/// Computes the patch effects of many pairs of prompts; see [`crate::patch_at`]. With `predictors`, there are
-/// predictions beside them; see [`Labelled::with_predictors`].
+/// Measures the growth of sources at some tokens of many prompts, which count from the end if they are negative; see
+/// [`growth`]. All prompts have these tokens on the axis `token`, so there are no means by role.
+///
+/// # Errors
+/// As [`over_prompts`].
+pub fn growth_of_prompts(
+    model: &Model,
+    cases: &[PromptCase],
+    tokens: &[i64],
+    progress: OnProgress<'_>,
+) -> Result<Prompts> {
+    let one = |runs: &CaseRuns<'_>| {
+        let at = |&token: &i64| from_end("token position", token, runs.clean.tokens().len());
+        let at = tokens.iter().map(at).collect::<Result<Vec<usize>, _>>()?;
+        match distinct(at.iter().copied()).len() == at.len() {
+            true => growth(&runs.clean, &at),
+            false => Err(Error::Input("two of the token positions are the same in this prompt".to_owned())),
+        }
+    };
+    let cases: Vec<PromptCase> = clean_alone(cases);
+    let cases: Vec<PromptCase> = cases.into_iter().map(|case| PromptCase { roles: BTreeMap::new(), ..case }).collect();
+    over_prompts(model, &cases, &[], &mut |runs| Ok(runs.iter().map(one).collect()), progress)
+}
+
+/// What [`patch_of_prompts`] computes beside the effects and their first order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BesidePatches<'a> {
+    /// Predictors; see [`Labelled::with_predictors`].
+    pub predictors: &'a [Predictor],
+    /// Their options.
+    pub options: PredictorOptions,
+    /// Which patches interact, at sites of the first kind; see [`Labelled::with_interactions`].
+    pub interactions: Option<(&'a Interacting, Joint)>,
+}
+
+/// Computes the patch effects of many pairs of prompts; see [`crate::patch_at`].
 ///
 /// # Errors
 /// As [`over_prompts`].
@@ -202,17 +241,23 @@ pub fn patch_of_prompts(
     model: &Model,
     cases: &[PromptCase],
     kinds: &[SiteKind],
-    (predictors, options): (&[Predictor], PredictorOptions),
+    beside: BesidePatches<'_>,
     progress: OnProgress<'_>,
 ) -> Result<Prompts> {
     let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(model.sizes())).collect();
     let analysis = &mut |runs: &[CaseRuns<'_>]| {
         let cases: Vec<Case<'_>> = runs.iter().map(CaseRuns::patched).collect::<Result<_>>()?;
-        let results = patch_all(&cases, kinds)?;
-        all_or_none(match predictors.is_empty() {
-            true => Ok(results),
-            false => Labelled::with_predictors_all(results, &cases, kinds, predictors, options),
-        })
+        let mut results = patch_all(&cases, kinds)?;
+        if !beside.predictors.is_empty() {
+            results = Labelled::with_predictors_all(results, &cases, kinds, beside.predictors, beside.options)?;
+        }
+        match (beside.interactions, kinds.first()) {
+            (Some((which, joint)), Some(&kind)) => {
+                let named: Vec<_> = cases.iter().zip(runs).map(|(case, runs)| (*case, &runs.case.roles)).collect();
+                Labelled::with_interactions_all(results, &named, (kind, which, joint))
+            }
+            _ => all_or_none(Ok(results)),
+        }
     };
     over_prompts(model, cases, &sites, analysis, progress)
 }

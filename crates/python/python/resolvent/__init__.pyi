@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ._results import (
     AveragedOperator, Cotangent, Dictionary, Edit, Prompts, Result, Source, Study, _Array, _Float, _Floats, _Int,
-    _Names, _Path, _Place, _Places, _Token, compare, summarise,
+    _Interactions, _Names, _Path, _Place, _Places, _Token, compare, summarise,
 )
 from .distribute import Work, distribute, open_results
 
@@ -143,7 +143,7 @@ class Model:
         *,
         sites: _Names = ["resid"],
         predictors: _Names = (),
-        interactions: Union[_Int, None] = None,
+        interactions: _Interactions = None,
         joint: Literal["put", "add"] = "put",
     ) -> Result: ...
     def edges(

@@ -27,6 +27,9 @@ _Token = Union[str, _Int]
 # One name or several. Kinds of sites: resid, mid, attn_out, mlp_out, ln1_scale, ln2_scale, q, k, v, z, pattern.
 # Predictors: first_order, curvature, hvp, integrated, relp.
 _Names = Union[str, Sequence[str]]
+# How many patches, or places of patches: (level or block, position) or (block, head, position); the position may be a
+# role where prompts have roles.
+_Interactions = Union[_Int, Sequence[Sequence[Union[_Int, str]]], NDArray[np.integer[Any]], None]
 
 @final
 class Result:
@@ -110,7 +113,12 @@ class Prompts:
     def run(self) -> Result: ...
     def sensitivity(self) -> Result: ...
     def patch(
-        self, *, sites: _Names = ["resid"], predictors: _Names = ()
+        self,
+        *,
+        sites: _Names = ["resid"],
+        predictors: _Names = (),
+        interactions: _Interactions = None,
+        joint: Literal["put", "add"] = "put",
     ) -> Result: ...
     def transfer(self, *, scale: _Float = 1.0, controls: _Int = 8, seed: _Int = 0) -> Result: ...
     def edges(
@@ -169,6 +177,28 @@ class Prompts:
         limit: Union[float, None] = None,
         damp: _Float = 0.0,
         refine: _Int = 0,
+        seed: _Int = 0,
+    ) -> Result: ...
+    def quadratic(
+        self,
+        at: _Place,
+        basis: Union[str, _Array, None] = None,
+        *,
+        rank: Union[_Int, None] = None,
+        amplitudes: Union[_Float, Sequence[_Float], None] = None,
+        samples: _Int = 32,
+        probes: _Int = 16,
+        seed: _Int = 0,
+    ) -> Result: ...
+    def growth(self, at: Union[_Int, Sequence[_Int]] = -1) -> Result: ...
+    def subspace(
+        self,
+        site: str,
+        token: _Int = -1,
+        *,
+        directions: Union[str, _Array, None] = None,
+        readers: Literal["next", "all"] = "next",
+        controls: _Int = 16,
         seed: _Int = 0,
     ) -> Result: ...
     def attribute(self, *, neurons: bool = False, patterns: bool = False) -> Result: ...
