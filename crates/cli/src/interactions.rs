@@ -20,7 +20,7 @@ pub(crate) fn of_prompt(result: &Labelled) -> String {
     let mut text = map(result, "interactions", &names);
     for (name, title) in FIGURES {
         if let Some(array) = result.array(name) {
-            let _infallible = writeln!(text, "{title:<34} {}", number(array.data[0]));
+            let _infallible = writeln!(text, "{title:<36} {}", number(array.data[0]));
         }
     }
     if let Some(agreement) = result.metadata.get("agreement.interaction") {
@@ -43,7 +43,7 @@ pub(crate) fn of_prompts(result: &Labelled) -> String {
     for (name, title) in FIGURES {
         let ends = ["mean", "low", "high"].map(|end| result.array(&format!("{name}.{end}")));
         if let [Some(mean), Some(low), Some(high)] = ends.map(|array| array.map(|array| array.data[0])) {
-            let _infallible = write!(text, "{title:<34} {}", number(mean));
+            let _infallible = write!(text, "{title:<36} {}", number(mean));
             if low.is_finite() {
                 let _infallible = write!(text, " ({} to {})", number(low), number(high));
             }

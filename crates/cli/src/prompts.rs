@@ -115,11 +115,6 @@ pub(crate) enum Outcome {
 }
 
 impl PromptSetArgs {
-    /// Returns whether many prompts are given.
-    pub(crate) fn is_given(&self) -> bool {
-        self.prompts.is_some() || self.text.is_some()
-    }
-
     /// Returns the windows of a text file as rows.
     fn windows(&self, model: &Model, path: &Path) -> Result<PromptSet, Failure> {
         let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());

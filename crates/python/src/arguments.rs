@@ -76,7 +76,7 @@ pub(crate) fn precision(keywords: &Bound<'_, PyDict>) -> Result<[bool; 2]> {
             "f16_inputs" | "half_inputs" => &mut read[1],
             _ => {
                 let message = format!("from_pretrained() got an unexpected keyword argument '{keyword}'");
-                return Err(pyo3::exceptions::PyTypeError::new_err(message).into());
+                return Err(PyTypeError::new_err(message).into());
             }
         };
         *into = value.extract()?;
@@ -99,7 +99,7 @@ impl Token {
         let expected = "expected text that is one token, or an id of the vocabulary";
         let Ok(id) = argument.extract::<i64>() else {
             let message = format!("invalid token {}: {expected}", shown(argument));
-            return Err(pyo3::exceptions::PyTypeError::new_err(message).into());
+            return Err(PyTypeError::new_err(message).into());
         };
         u32::try_from(id).map(Self::Id).map_err(|_| value_error(format!("invalid token id {id}: {expected}")))
     }
