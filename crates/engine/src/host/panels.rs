@@ -128,13 +128,7 @@ fn copy<S: Simd, const VECTORS: usize>(simd: S, w: Elements<'_>, has: usize, to:
 
 /// Writes rows to the columns of a panel from column `side` on, and prefetches what lies `ahead` elements behind them.
 #[inline(always)]
-fn transpose<S: Simd>(
-    simd: S,
-    rows: [&[f32]; SIDE],
-    panel: &mut [f32],
-    (width, side): (usize, usize),
-    ahead: usize,
-) {
+fn transpose<S: Simd>(simd: S, rows: [&[f32]; SIDE], panel: &mut [f32], (width, side): (usize, usize), ahead: usize) {
     let mut done = 0;
     #[cfg(target_arch = "x86_64")]
     if let Some(&simd) = (&simd as &dyn Any).downcast_ref::<pulp::x86::V3>() {

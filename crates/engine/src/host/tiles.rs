@@ -106,7 +106,8 @@ impl Part<'_, '_> {
         let padded = count.next_multiple_of(width);
         // Few rows use a panel at once, while it is in the L1 cache. Stretches of w that is not transposed are longer.
         let few = self.w.transposed && self.y.len() <= ROWS;
-        let (stretch, depth) = if few { (width, DEPTH) } else { (padded, (packed::<S>() / padded / DEPTH).max(1) * DEPTH) };
+        let (stretch, depth) =
+            if few { (width, DEPTH) } else { (padded, (packed::<S>() / padded / DEPTH).max(1) * DEPTH) };
         let most = stretch * depth.min(k);
         lines.resize(most.div_ceil(LINE).max(lines.len()), Line::zeroed());
         let panels: &mut [f32] = bytemuck::cast_slice_mut(lines);

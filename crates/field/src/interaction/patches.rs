@@ -25,9 +25,9 @@ impl Labelled {
     /// `kind`, joined as `joint` selects.
     ///
     /// Arrays: `interaction` and `interaction_actual [N, N]`, to second order and by joint runs, and
-    /// `interaction_single [N]`, the effects of the patches alone. Over all pairs of two patches, `interaction_size [1]`
-    /// is the sum of the sizes of the actual interactions over that of the sizes of both effects; `superadditive [1]`
-    /// is the share of the pairs that do more together than in sum, among those whose interaction exceeds the noise;
+    /// `interaction_single [N]`, the effects of the patches alone. Over all pairs of two patches, `interaction_size
+    /// [1]` is the sum of the sizes of the actual interactions over that of the sizes of both effects; `superadditive
+    /// [1]` is the share of the pairs that do more together than in sum, among those whose interaction exceeds the noise;
     /// `interaction_error [1]` is the relative error of second order.
     ///
     /// The metadata list the sites (`interaction_sites`), the places as they were given (`interaction_places`), and how
@@ -60,7 +60,8 @@ impl Labelled {
     /// Adds interactions to the results of several cases, whose prompts may name roles. Runs of one batch share passes.
     ///
     /// # Errors
-    /// As [`Labelled::with_interactions`], or two places that are the same patch; an error of one case is about it alone.
+    /// As [`Labelled::with_interactions`], or two places that are the same patch; an error of one case is about it
+    /// alone.
     pub(crate) fn with_interactions_all(
         results: Vec<Self>,
         cases: &[(Case<'_>, &Roles)],

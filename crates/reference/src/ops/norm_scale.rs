@@ -37,7 +37,11 @@ mod tests {
         let s = [1.25_f64, 7.5].map(f64::sqrt);
         check::close(&norm_scale(&x, 4, (true, 0.0), free), &[-1.5, -0.5, 0.5, 1.5, s[0]], 1e-15);
         check::close(&norm_scale(&x, 4, (false, 0.0), free), &[1.0, 2.0, 3.0, 4.0, s[1]], 1e-15);
-        check::close(&norm_scale(&[1.0, 7.0, 0.0, 0.0], 2, (false, 11.0), free)[2..], &[6.0, 0.0, 0.0, 11f64.sqrt()], 1e-15);
+        check::close(
+            &norm_scale(&[1.0, 7.0, 0.0, 0.0], 2, (false, 11.0), free)[2..],
+            &[6.0, 0.0, 0.0, 11f64.sqrt()],
+            1e-15,
+        );
     }
 
     #[test]
