@@ -59,6 +59,28 @@ impl Golden {
         .into()
     }
 
+    /// Loads golden files in which every feature of a block occurs that an analysis can depend on. What all families have
+    /// in common is tested with [`Golden::families`].
+    pub fn forms() -> Vec<Self> {
+        [
+            "families/llama",
+            "families/llama-yarn",
+            "families/mistral",
+            "families/qwen3",
+            "families/gpt_neox",
+            "families/gpt_neox-seq",
+            "families/gemma2",
+            "families/gemma3",
+            "families/olmo2",
+            "families/olmo",
+            "families/smollm3",
+            "families/gpt_neo",
+            "families/cohere",
+        ]
+        .map(Self::load)
+        .into()
+    }
+
     /// Returns the model directory of `name`.
     pub fn directory(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(name)

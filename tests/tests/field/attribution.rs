@@ -55,7 +55,7 @@ fn contributions_are_differences_of_a_frozen_head() {
 /// and biases of each MLP to its own. The certificates check it; here the sums are taken again from the arrays.
 #[test]
 fn contributions_of_every_family_add_up() {
-    for golden in Golden::all().into_iter().chain(Golden::families()) {
+    for golden in Golden::all().into_iter().chain(Golden::forms()) {
         for on in subjects() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
             let j = golden.observable();
@@ -84,7 +84,7 @@ fn contributions_of_every_family_add_up() {
 /// Edits of the stream are parts of their own: the sum over all parts stays J, in every family.
 #[test]
 fn edits_of_the_stream_are_parts() {
-    for golden in Golden::all().into_iter().chain(Golden::families()) {
+    for golden in Golden::all().into_iter().chain(Golden::forms()) {
         for on in subjects() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
             let (last, d) = (golden.observable().position(), model.sizes().d);

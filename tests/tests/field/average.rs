@@ -130,7 +130,7 @@ fn constant_vectors_pass_layer_norms() {
 /// Every family has averaged operators, which forward mode confirms.
 #[test]
 fn every_family_has_averages() {
-    for golden in Golden::families() {
+    for golden in Golden::forms() {
         for on in subjects() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
             let cases = [case("a", &golden.tokens), case("b", &golden.corrupted)];

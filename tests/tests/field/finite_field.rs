@@ -41,7 +41,7 @@ fn secants_become_the_finite_response_of_the_reference() {
 
 #[test]
 fn every_family_has_finite_responses() {
-    for golden in Golden::all().into_iter().chain(Golden::families()) {
+    for golden in Golden::all().into_iter().chain(Golden::forms()) {
         for on in subjects() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
             let run = model.run(&golden.tokens, &[]).expect("runs");

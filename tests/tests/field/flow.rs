@@ -118,7 +118,7 @@ fn between_prompts_the_change_is_their_difference() {
 /// Every family's effects flow, also with an observable that reads a level below the last.
 #[test]
 fn every_family_has_a_flow() {
-    for golden in Golden::all().into_iter().chain(Golden::families()) {
+    for golden in Golden::all().into_iter().chain(Golden::forms()) {
         let on = &subjects()[0];
         let model = resolvent_model::Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
         let run = model.run(&golden.tokens, &[]).expect("runs");

@@ -72,7 +72,7 @@ fn growth_is_that_of_the_jacobian() {
 /// Every family has blocks, and their product is the operator of the model.
 #[test]
 fn every_family_grows() {
-    for golden in Golden::all().into_iter().chain(Golden::families()) {
+    for golden in Golden::all().into_iter().chain(Golden::forms()) {
         for on in subjects() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
             let run = model.run(&golden.tokens, &[]).expect("runs");

@@ -67,7 +67,7 @@ fn every_level_is_read_as_the_last() {
 /// Every family has a lens, whose last level is its answer.
 #[test]
 fn every_family_has_a_lens() {
-    for golden in Golden::all().into_iter().chain(Golden::families()) {
+    for golden in Golden::all().into_iter().chain(Golden::forms()) {
         for on in subjects() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
             let run = model.run(&golden.tokens, &[]).expect("runs");

@@ -141,7 +141,7 @@ fn a_linear_model_has_no_curvature() {
 
 #[test]
 fn every_family_expands() {
-    for golden in Golden::all().into_iter().chain(Golden::families()) {
+    for golden in Golden::all().into_iter().chain(Golden::forms()) {
         for on in subjects() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
             let run = model.run_with(&golden.tokens, &RunOptions::default()).expect("runs");

@@ -209,7 +209,7 @@ fn layer_norms_hide_the_mean() {
 /// neurons reads their derivatives, and the stream has no kernel.
 #[test]
 fn readers_of_the_families() {
-    for golden in Golden::families() {
+    for golden in Golden::forms() {
         let j = golden.observable();
         for on in subjects() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");

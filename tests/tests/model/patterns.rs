@@ -24,7 +24,7 @@ impl Both {
     /// Returns a GPT-2 and all other families, each with a prompt.
     pub(super) fn all() -> Vec<(Self, Vec<u32>)> {
         let small = (Self::Gpt2(Box::new(Twin::small())), vec![3, 14, 15, 9, 2, 6, 5]);
-        std::iter::once(small).chain(Golden::families().iter().map(Self::family)).collect()
+        std::iter::once(small).chain(Golden::forms().iter().map(Self::family)).collect()
     }
 
     pub(super) fn family(golden: &Golden) -> (Self, Vec<u32>) {
