@@ -59,8 +59,8 @@ impl Golden {
         .into()
     }
 
-    /// Loads golden files in which every feature of a block occurs that an analysis can depend on. What all families have
-    /// in common is tested with [`Golden::families`].
+    /// Loads golden files in which every feature of a block occurs that an analysis can depend on. What all families
+    /// have in common is tested with [`Golden::families`].
     pub fn forms() -> Vec<Self> {
         [
             "families/llama",

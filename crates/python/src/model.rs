@@ -185,8 +185,8 @@ impl PyModel {
     ///
     /// With `interactions`, also the interactions of that many patches of the largest first-order effects at sites of
     /// the first kind, or of those at a list of places (level or block, position), of heads (block, head, position):
-    /// `interaction` [N, N] to second order and `interaction_actual` [N, N] by joint runs, which `put` both clean values
-    /// in place or `add` both displacements (`joint`).
+    /// `interaction` [N, N] to second order and `interaction_actual` [N, N] by joint runs, which `put` both clean
+    /// values in place or `add` both displacements (`joint`).
     #[pyo3(
         signature = (clean, corrupted, observable, *, sites = Many::one("resid"), predictors = Many::default(),
             interactions = None, joint = "put"),

@@ -239,8 +239,8 @@ impl<S: Scalar> Gpt2<S> {
 
     /// Runs the model on `tokens [T]`.
     ///
-    /// The hook receives `Embed`, `PosEmbed` and `ResidPre(0)`, and before what each norm gives its scales and normalized
-    /// rows. For every block it receives Q, K, V, for every token and head
+    /// The hook receives `Embed`, `PosEmbed` and `ResidPre(0)`, and before what each norm gives its scales and
+    /// normalized rows. For every block it receives Q, K, V, for every token and head
     /// Scores and Pattern, then Z, `Result`, `AttnOut`, `ResidMid`, `MlpPre`, `MlpPost`, `MlpOut`, `ResidPost`.
     /// If another block follows, the hook receives the same rows again as its `ResidPre`.
     pub fn forward(&self, tokens: &[usize], hook: &mut Hook<'_, S>) -> Trace<S> {

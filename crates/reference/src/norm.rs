@@ -4,7 +4,8 @@ use crate::Scalar;
 use crate::ops::{self, Frozen};
 use crate::site::{Norm, Site};
 
-/// Computes a norm of `x [T, d]`: the hook receives the scales `[T, 1]`, and then the rows that the scales have divided.
+/// Computes a norm of `x [T, d]`: the hook receives the scales `[T, 1]`, and then the rows that the scales have
+/// divided.
 pub(crate) fn norm<S: Scalar>(
     x: &[S],
     [gain, bias]: [&[S]; 2],

@@ -17,7 +17,7 @@ fn lists() -> Vec<(&'static str, &'static str, &'static str)> {
             "--predictors curvature,relp",
             "--predictors curvature,curvature,relp --predictors curvature,first_order",
         ),
-        (patch, "--interactions-at 1,1 2,-1", "--interactions-at 1,1 1,1 2,4 2,-1 --interactions-at=-2,1"),
+        (patch, "--interactions-at 1,2 2,4", "--interactions-at 1,2 1,2 2,4 2,-1 --interactions-at=-2,2"),
         ("regime --target #3", "--sites 1,1 2,-1", "--sites 1,1 1,1 2,4 2,-1 --sites=-2,1"),
         ("regime --target #3 --sites 1,1", "--amplitudes 0.1,1", "--amplitudes 0.1,1,0.10,1.0,1e0"),
         ("invert --goal 0.1 --target #3", "--from 1,1 0,2", "--from 1,1 0,2 1,1 --from=-2,1"),

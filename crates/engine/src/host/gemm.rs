@@ -16,8 +16,8 @@
 //!
 //! The bits of a row of y do not depend on how many rows there are, so a prompt has the same numbers in any batch. For
 //! `y = x w`, all of them sum along k in order, one fused multiply-add a step. The crates add the sums of blocks of k,
-//! whose size they choose, so they get [`DEPTH`] of k at a time. Transposed weights are for [`skinny`] alone, which sums
-//! k in the lanes of a vector; with AVX2 they are for tiles alone.
+//! whose size they choose, so they get [`DEPTH`] of k at a time. Transposed weights are for [`skinny`] alone, which
+//! sums k in the lanes of a vector; with AVX2 they are for tiles alone.
 
 use std::cell::RefCell;
 
@@ -225,10 +225,12 @@ mod tests {
                             });
                         }
                         #[cfg(target_arch = "x86_64")]
-                        check(&format!("tiles of scalars {kind}"), &mut |y| {
-                            let w = Weights { elements, transposed };
-                            super::super::tiles::product(pulp::Scalar, [m, k, n], (&x, w), accumulate, y);
-                        });
+                        if !transposed {
+                            check(&format!("tiles of scalars {kind}"), &mut |y| {
+                                let w = Weights { elements, transposed };
+                                super::super::tiles::product(pulp::Scalar, [m, k, n], (&x, w), accumulate, y);
+                            });
+                        }
                     }
                     if !transposed && accumulate {
                         check("portable", &mut |y| {

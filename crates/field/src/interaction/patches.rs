@@ -27,8 +27,8 @@ impl Labelled {
     /// Arrays: `interaction` and `interaction_actual [N, N]`, to second order and by joint runs, and
     /// `interaction_single [N]`, the effects of the patches alone. Over all pairs of two patches, `interaction_size
     /// [1]` is the sum of the sizes of the actual interactions over that of the sizes of both effects; `superadditive
-    /// [1]` is the share of the pairs that do more together than in sum, among those whose interaction exceeds the noise;
-    /// `interaction_error [1]` is the relative error of second order.
+    /// [1]` is the share of the pairs that do more together than in sum, among those whose interaction exceeds the
+    /// noise; `interaction_error [1]` is the relative error of second order.
     ///
     /// The metadata list the sites (`interaction_sites`), the places as they were given (`interaction_places`), and how
     /// the patches were joined (`interaction_joint`). A patch whose value is the same in both runs has the effect 0 and
@@ -43,15 +43,15 @@ impl Labelled {
         let which = match which {
             Interacting::Strongest(count) => Interacting::Strongest(*count),
             Interacting::At(places) => {
-                let mut kept = Vec::with_capacity(places.len());
+                let mut distinct = Vec::with_capacity(places.len());
                 for place in places {
                     let patch = place.patch((kind, sizes), tokens, &roles)?;
                     if !seen.contains(&patch) {
                         seen.push(patch);
-                        kept.push(place.clone());
+                        distinct.push(place.clone());
                     }
                 }
-                Interacting::At(kept)
+                Interacting::At(distinct)
             }
         };
         Self::with_interactions_all(vec![self], &[(*case, &roles)], (kind, &which, joint))?.remove(0)

@@ -41,7 +41,7 @@ impl Interacting {
     /// Returns places from their texts; a repeated one counts once.
     ///
     /// # Errors
-    /// No text, or one that is no place.
+    /// No text, or one that names none.
     pub fn at<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> Result<Self> {
         let places = texts.into_iter().map(|text| text.as_ref().parse()).collect::<Result<Vec<PatchPlace>>>()?;
         match places.is_empty() {

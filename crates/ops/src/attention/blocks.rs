@@ -73,8 +73,8 @@ pub(super) fn pack<'a>(rows: Range<usize>, row: impl Fn(usize) -> &'a [f32], blo
     }
 }
 
-/// Returns `f` over the elements of a band, in a fixed order: each lane over the chunks, then the lanes. `start` is what
-/// `f` leaves as it is.
+/// Returns `f` over the elements of a band, in a fixed order: each lane over the chunks, then the lanes. `start` is
+/// what `f` leaves as it is.
 #[inline(always)]
 pub(super) fn over_band(row: &[f32], band: Band, start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [start; LANES];
