@@ -14,7 +14,6 @@ mod valgrind;
 mod verb;
 mod verbs;
 mod vulkan;
-#[cfg(feature = "web")]
 mod web;
 
 use std::process::ExitCode;

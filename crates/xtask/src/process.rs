@@ -23,12 +23,6 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a verb in another process: this program, built again with a feature that few verbs need.
-pub(crate) fn again(feature: &str, verb: &str, arguments: &[String]) -> Result {
-    let mut again = cargo(&["run", "--quiet", "--package", "xtask", "--features", feature, "--", verb]);
-    run(again.args(arguments))
-}
-
 /// Removes the variables of this package from the environment of a command that starts cargo.
 ///
 /// Build scripts that read these variables (ring's does) would otherwise run again, and cargo would rebuild everything

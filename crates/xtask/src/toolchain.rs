@@ -32,7 +32,6 @@ impl Toolchain {
     }
 
     /// Returns whether this is Debian's compiler, which has no linker for the target.
-    #[cfg(feature = "web")]
     pub(crate) fn is_debian(&self) -> bool {
         self.debian.is_some()
     }

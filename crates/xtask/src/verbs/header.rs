@@ -18,5 +18,7 @@ fn write() -> Result {
 /// Writes the header in another process: this program, built again with the generator.
 #[cfg(not(feature = "parser"))]
 fn write() -> Result {
-    crate::process::again("parser", VERB.name, &[])
+    use crate::process::{cargo, run};
+
+    run(&mut cargo(&["run", "--quiet", "--package", "xtask", "--features", "parser", "--", "header"]))
 }

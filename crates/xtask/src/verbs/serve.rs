@@ -1,6 +1,6 @@
 //! `serve`: builds the page for browsers, and serves it on this machine.
 
-use crate::{Verb, process::Result};
+use crate::{Verb, process::Result, web};
 
 pub(crate) const VERB: Verb = Verb {
     name: "serve",
@@ -18,22 +18,8 @@ fn serve(arguments: &[String]) -> Result {
         [port] => port.parse().map_err(|_| format!("invalid port `{port}`: expected a number up to 65535"))?,
         _ => return Err("expected one port at most".to_owned()),
     };
-    build_and_serve(port)
-}
-
-/// Builds in this process, whose build contains wasm-bindgen.
-#[cfg(feature = "web")]
-fn build_and_serve(port: u16) -> Result {
-    use crate::web::{Profile, Server, build};
-
-    let folder = build(Profile::Published)?;
-    let server = Server::bind(port)?;
+    let folder = web::build()?;
+    let server = web::Server::bind(port)?;
     eprintln!("http://{} (stop with Ctrl-C)", server.address());
     server.serve(&folder)
-}
-
-/// Builds in another process: this program, built again with wasm-bindgen.
-#[cfg(not(feature = "web"))]
-fn build_and_serve(port: u16) -> Result {
-    crate::process::again("web", VERB.name, &[port.to_string()])
 }

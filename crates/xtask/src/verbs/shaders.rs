@@ -26,6 +26,8 @@ pub(super) fn translate(renew: bool) -> Result {
 /// Translates all kernels in another process: this program, built again with the shader compiler.
 #[cfg(not(feature = "translate"))]
 pub(super) fn translate(renew: bool) -> Result {
-    let arguments: &[String] = if renew { &["renew".to_owned()] } else { &[] };
-    crate::process::again("translate", VERB.name, arguments)
+    use crate::process::{cargo, run};
+
+    let mut again = cargo(&["run", "--quiet", "--package", "xtask", "--features", "translate", "--", "shaders"]);
+    run(again.args(renew.then_some("renew")))
 }

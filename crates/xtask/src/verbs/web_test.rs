@@ -18,5 +18,8 @@ fn test(steps: &[String]) -> Result {
 /// Tests in another process: this program, built again so that it can read JSON.
 #[cfg(not(feature = "browser"))]
 fn test(steps: &[String]) -> Result {
-    crate::process::again("browser", VERB.name, steps)
+    use crate::process::{cargo, run};
+
+    let mut again = cargo(&["run", "--quiet", "--package", "xtask", "--features", "browser", "--", "web-test"]);
+    run(again.args(steps))
 }

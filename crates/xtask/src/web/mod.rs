@@ -25,7 +25,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub(crate) use module::Profile;
 pub(crate) use server::Server;
 #[cfg(feature = "browser")]
 pub(crate) use test::test;
@@ -35,22 +34,40 @@ use crate::process::{Result, is_installed, root, run};
 /// The embedded models, which the page loads by name.
 const MODELS: [&str; 3] = ["atlas-nano", "atlas-micro", "atlas-small"];
 
+/// The module for browsers, before wasm-bindgen.
+const MODULE: &str = "target/web-build/wasm32-unknown-unknown/web/resolvent_web.wasm";
+
 /// Installs what building and testing the page needs, if it is missing.
 #[cfg(feature = "browser")]
 fn available() -> Result {
-    module::command(Profile::Quick)?;
+    module::build()?;
+    bindgen::installed()?;
     browser::installed().map(drop)
 }
 
 /// Builds the page into `target/web`, and returns that folder.
-pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
-    let module = module::build(profile)?;
+pub(crate) fn build() -> Result<PathBuf> {
+    let mut module = module::build()?;
+    let bindgen = bindgen::installed()?;
+    run(&mut module)?;
     let page = root().join("crates/web/page");
     let folder = root().join("target/web");
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     }
-    bindgen::write(&module, &folder)?;
+    let mut glue = Command::new(bindgen);
+    glue.args([
+        "--target",
+        "web",
+        "--no-typescript",
+        "--remove-name-section",
+        "--remove-producers-section",
+        "--out-name",
+        "engine",
+        "--out-dir",
+    ])
+    .arg(&folder);
+    run(glue.arg(root().join(MODULE)))?;
     pack(&folder)?;
     for (name, _) in sizes(&page)? {
         let to = folder.join(&name);

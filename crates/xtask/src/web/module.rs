@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::process::{Result, apt_install, output, root, run};
+use crate::process::{Result, apt_install, output};
 use crate::toolchain::Toolchain;
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -13,43 +13,12 @@ const FLAGS: &str = "-Ctarget-feature=+simd128";
 
 const ADVICE: &str = "run `rustup target add wasm32-unknown-unknown`";
 
-/// Where artefacts are, below the root.
-const FOLDER: &str = "target/web-build";
-
-/// How much time the compiler may take.
-#[derive(Clone, Copy)]
-pub(crate) enum Profile {
-    /// As it is published.
-    Published,
-    /// For a test that waits for the build.
-    #[cfg(feature = "browser")]
-    Quick,
-}
-
-impl Profile {
-    /// The name in Cargo.toml.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Published => "web",
-            #[cfg(feature = "browser")]
-            Self::Quick => "web-quick",
-        }
-    }
-}
-
-/// Builds the module, and returns its path.
-pub(super) fn build(profile: Profile) -> Result<PathBuf> {
-    run(&mut command(profile)?)?;
-    Ok(root().join(FOLDER).join(TARGET).join(profile.name()).join("resolvent_web.wasm"))
-}
-
 /// Returns the command that builds the module.
-pub(super) fn command(profile: Profile) -> Result<Command> {
+pub(super) fn build() -> Result<Command> {
     let toolchain = Toolchain::find(TARGET)?;
     // The library is a Rust library everywhere else, so that nothing else links it.
-    let name = profile.name();
-    let arguments = ["rustc", "--package", "resolvent-web", "--profile", name, "--lib", "--crate-type", "cdylib"];
-    let mut build = toolchain.cargo(&arguments, FOLDER);
+    let arguments = ["rustc", "--package", "resolvent-web", "--profile", "web", "--lib", "--crate-type", "cdylib"];
+    let mut build = toolchain.cargo(&arguments, "target/web-build");
     let mut flags = FLAGS.to_owned();
     if toolchain.is_debian() {
         flags += &format!(" -Clinker={}", linker()?.display());

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::page::{Page, parsed, printed};
-use super::{Profile, available, build};
+use super::{available, build};
 use crate::process::{Result, cargo, root, run};
 
 /// Key of the WebDriver protocol: arrow down, and enter.
@@ -42,7 +42,7 @@ const SHORT: [&str; 3] = ["first-map", "webgpu", "broken-later"];
 pub(crate) fn test(names: &[String]) -> Result {
     if names == ["--short"] {
         return match available() {
-            Ok(()) => pass(&SHORT.map(str::to_owned), Profile::Quick),
+            Ok(()) => test(&SHORT.map(str::to_owned)),
             Err(reason) => {
                 eprintln!("THE TEST OF THE PAGE FOR BROWSERS IS LEFT OUT: {reason}");
                 Ok(())
@@ -53,13 +53,8 @@ pub(crate) fn test(names: &[String]) -> Result {
         let all: Vec<&str> = STEPS.iter().map(|(step, _)| *step).collect();
         return Err(format!("invalid step `{name}`: expected --short or {}", all.join(", ")));
     }
-    pass(names, Profile::Published)
-}
-
-/// Builds the page and the command line, and runs the steps that are named, or all.
-fn pass(names: &[String], profile: Profile) -> Result {
     let started = Instant::now();
-    let folder = build(profile)?;
+    let folder = build()?;
     run(&mut cargo(&["build", "--package", "resolvent-cli"]))?;
     eprintln!("built in {:.0} s", started.elapsed().as_secs_f64());
     let page = Page::new(folder)?;
