@@ -4,13 +4,16 @@ use crate::Scalar;
 use crate::ops::{self, Frozen};
 use crate::site::{Norm, Site};
 
+/// What sees, and may change, the values of sites.
+type Hook<'a, S> = dyn FnMut(Site, &mut [S]) + 'a;
+
 /// Computes a norm of `x [T, d]`: the hook receives the scales `[T, 1]`, and then the rows that the scales have
 /// divided.
 pub(crate) fn norm<S: Scalar>(
     x: &[S],
     [gain, bias]: [&[S]; 2],
     (form, frozen): ((bool, f64), Frozen),
-    (at, hook): (Norm, &mut dyn FnMut(Site, &mut [S])),
+    (at, hook): (Norm, &mut Hook<'_, S>),
 ) -> Vec<S> {
     let d = gain.len();
     let both = ops::norm_scale(x, d, form, frozen);

@@ -5,7 +5,7 @@ use crate::Scalar;
 /// Multiplies each column by its gain and adds its bias. `x [T, d]`, `gain [d]`, `bias [d]` -> `[T, d]`.
 pub fn gain<S: Scalar>(x: &[S], gain: &[S], bias: &[S]) -> Vec<S> {
     let d = gain.len();
-    assert!(bias.len() == d && x.len() % d == 0, "gain: {} values are not rows of {d}", x.len());
+    assert!(bias.len() == d && x.len().is_multiple_of(d), "gain: {} values are not rows of {d}", x.len());
     x.iter().enumerate().map(|(i, &x)| x * gain[i % d] + bias[i % d]).collect()
 }
 
