@@ -267,7 +267,7 @@ mod tests {
                 if !transposed {
                     let mut y = start.clone();
                     in_blocks([many, k, n], (&x, Elements::F32(&data)), accumulate, &mut y, |call| {
-                        portable(call, MANY_ROWS)
+                        portable(call, MANY_ROWS);
                     });
                     assert!(y.iter().zip(&whole).all(|(a, b)| a.to_bits() == b.to_bits()), "portable [{k}, {n}]");
                 }
