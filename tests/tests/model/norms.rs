@@ -201,7 +201,7 @@ fn restored_scales_are_constants() {
                 (apart / all).sqrt()
             };
             assert!(far(&restored.field().expect("finite"), &run.field().expect("finite")) < 1e-6, "{name}");
-            assert!(far(&restored.logits().expect("finite"), &run.logits().expect("finite")) < 1e-6, "{name}");
+            assert!(far(&restored.logits().expect("finite"), &run.logits().expect("finite")) < 1e-5, "{name}");
             let gradient = |run: &resolvent_model::Run, mode| run.linearize(mode).gradient(&j).expect("a gradient");
             let constant = gradient(&restored, Mode::Exact);
             assert!(far(&constant, &gradient(&run, Mode::FrozenNorm)) < 1e-5, "{name}");
@@ -240,7 +240,9 @@ fn scales_are_taken_from_another_run() {
             let values = values_of(&edits.each_ref().map(|edits| of(edits))).expect("runs");
             assert_eq!(values[0], values[2], "{site}");
             assert!((values[1] - values[2]).abs() < 1e-4, "{site}: {values:?}");
-            assert_ne!(values[0], runs[1].value(&j).expect("finite"), "{site}");
+            // The first norm reads one token alone, and the last one is the same in both prompts.
+            let other = runs[1].capture(site).expect("finite")[last * width..].to_vec();
+            assert_eq!(values[0] == runs[1].value(&j).expect("finite"), row == other, "{site}");
             let patched =
                 model.run_edited(&[resolvent_model::EditedPrompt { tokens: &corrupted, edits: &edits[0] }], &[]);
             let patched = patched.expect("runs").remove(0);

@@ -115,6 +115,8 @@ impl Both {
 fn place(model: &FamilyModel, site: Site) -> (Stage, usize, Range<usize>) {
     let d = model.features.width;
     match site {
+        Site::Embed if model.has_positions() => (Stage::Embed, d, 0..d),
+        Site::PosEmbed => (Stage::PosEmbed, d, 0..d),
         // Without learned positions both names are of one place: edits act in the given order, and then sources.
         Site::Embed | Site::ResidPre(0) => (Stage::ResidPre(0), d, 0..d),
         Site::Result(l, h) => (Stage::Result(l), model.features.heads * d, h * d..(h + 1) * d),

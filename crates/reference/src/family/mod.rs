@@ -61,7 +61,7 @@ impl FamilyModel {
         }
         hook(Site::Embed, &mut h);
         let (words, mut places) = (h.clone(), Vec::new());
-        if let Some(positions) = self.weights.get(&format!("{}.wpe.weight", self.features.names.stem)) {
+        if let Some(positions) = self.positions() {
             places.extend(positions[..tokens.len() * d].iter().map(|&x| S::from_f64(x)));
             hook(Site::PosEmbed, &mut places);
             h.iter_mut().zip(&places).for_each(|(h, &place)| *h += place);
@@ -157,7 +157,9 @@ impl FamilyModel {
         hook(Site::ResidMid(l), &mut resid_mid);
 
         let read = if features.parallel { h } else { &resid_mid };
-        let normed = before(before_mlp, read, Norm::Mlp(l), hook);
+        // A parallel block may have one norm for both branches, which is that of attention.
+        let shared = features.parallel && before_mlp == before_attention;
+        let normed = if shared { normed } else { before(before_mlp, read, Norm::Mlp(l), hook) };
         let [mut mlp_pre, up] = self.hidden(&format!("{at}.mlp"), &normed, tokens);
         hook(Site::MlpPre(l), &mut mlp_pre);
         let mut mlp_post = self.neurons(&mlp_pre, &up);
@@ -264,6 +266,15 @@ impl FamilyModel {
         let bias = self.bias(name).map_or_else(|| vec![0.0; gain.len()], <[f64]>::to_vec);
         let bias: Vec<S> = bias.into_iter().map(S::from_f64).collect();
         norm(x, [&gain, &bias], ((form.centred, form.eps), frozen), (at, hook))
+    }
+
+    /// Returns whether positions have embeddings of their own.
+    pub fn has_positions(&self) -> bool {
+        self.positions().is_some()
+    }
+
+    fn positions(&self) -> Option<&Vec<f64>> {
+        self.weights.get(&format!("{}.wpe.weight", self.features.names.stem))
     }
 
     fn embedding(&self) -> String {
