@@ -1,7 +1,7 @@
 //! Arguments of kernels by name: the structs that `resolvent_shaders` generates, for launches and host bodies.
 
 use bytemuck::{AnyBitPattern, NoUninit};
-use resolvent_engine::{Bound, Kernel, Launch, Tensor};
+use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor};
 use resolvent_shaders::{Entry, Uniform};
 
 /// Creates a launch of `kernel` with the params and the buffers of its entry.
@@ -16,6 +16,18 @@ where
 pub(crate) fn slots<'a, E: Entry<Slot = &'a Tensor>>(kernel: &'static Kernel, buffers: E) -> Vec<&'a Tensor> {
     debug_assert!(std::ptr::eq(kernel.shader, E::KERNEL), "{} gets buffers of {}", kernel.name(), E::KERNEL.name);
     buffers.slots()
+}
+
+/// Checks an input `[rows, from]` of an op, and creates an output `[rows, to]`.
+pub(crate) fn reshaped(
+    rec: &Recording,
+    (op, output): (&'static str, &'static str),
+    rows: usize,
+    [from, to]: [usize; 2],
+    input: &Tensor,
+) -> Result<Tensor> {
+    input.expect(op, &[("rows", rows), ("d", from)])?;
+    rec.tensor(output, &[("rows", rows), ("d", to)])
 }
 
 /// Reads the params of a host body.

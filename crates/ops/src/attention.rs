@@ -348,6 +348,12 @@ impl Layout {
         self.query(data, row, self.heads + self.kv_heads + head)
     }
 
+    /// Returns both.
+    #[inline(always)]
+    pub(crate) fn key_and_value(self, data: &[f32], row: usize, head: usize) -> [&[f32]; 2] {
+        [self.key(data, row, head), self.value(data, row, head)]
+    }
+
     /// Returns `head` of row `row` of z.
     #[inline(always)]
     pub(crate) fn head(self, data: &[f32], row: usize, head: usize) -> &[f32] {

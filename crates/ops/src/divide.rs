@@ -11,7 +11,7 @@ use resolvent_engine::{Kernel, Recording, Result, Tensor};
 use resolvent_shaders::divide::{self as shader, Params};
 
 use crate::accumulate::accumulate;
-use crate::arguments::launch;
+use crate::arguments::{launch, reshaped};
 use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Residuals, SecondOrder};
 use crate::rows::Rows;
 
@@ -28,12 +28,6 @@ impl Divide {
     fn params(self) -> Params {
         Params { d: self.d as u32, tangent_rows: 0, shared_from: 0 }
     }
-
-    /// Creates the output of an entry over `t`: `rows` rows of width `to`, from rows of width `from`.
-    fn output(rec: &Recording, name: &'static str, rows: usize, [from, to]: [usize; 2], t: &Tensor) -> Result<Tensor> {
-        t.expect(NAME, &[("rows", rows), ("d", from)])?;
-        rec.tensor(name, &[("rows", rows), ("d", to)])
-    }
 }
 
 impl Op for Divide {
@@ -47,7 +41,7 @@ impl Op for Divide {
 
     fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Residuals>, inputs: &[&Tensor]) -> Result<Outcome> {
         let (r, d, x) = (rows.count(), self.d, inputs[0]);
-        let y = Self::output(rec, "divide", r, [d + 1, d], x)?;
+        let y = reshaped(rec, (NAME, NAME), r, [d + 1, d], x)?;
         let n = (r * d) as f64;
         let buffers = shader::primal::Bindings { x, y: &y };
         rec.launch(launch(&PRIMAL, self.params(), buffers, [r as u32, 1, 1]).work(n, 8.0 * n))?;
@@ -56,7 +50,7 @@ impl Op for Divide {
 
     fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
         let (r, d, [x], x_dot) = (rows.count(), self.d, residuals.get(), x_dot[0]);
-        let y_dot = Self::output(rec, "divide.dot", r, [d + 1, d], x_dot)?;
+        let y_dot = reshaped(rec, (NAME, "divide.dot"), r, [d + 1, d], x_dot)?;
         let n = (r * d) as f64;
         let buffers = shader::jvp::Bindings { x, rows: rows.table(), x_dot, y_dot: &y_dot };
         rec.launch(launch(&JVP, self.params(), buffers, [r as u32, 1, 1]).work(4.0 * n, 12.0 * n))?;
@@ -72,7 +66,7 @@ impl Op for Divide {
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
         let (r, d, [x]) = (rows.count(), self.d, residuals.get());
-        let x_bar = Self::output(rec, "divide.bar", r, [d, d + 1], y_bar)?;
+        let x_bar = reshaped(rec, (NAME, "divide.bar"), r, [d, d + 1], y_bar)?;
         let n = (r * d) as f64;
         let buffers = shader::vjp::Bindings { x, rows: rows.table(), y_bar, x_bar: &x_bar };
         rec.launch(launch(&VJP, self.params(), buffers, [r as u32, 1, 1]).work(4.0 * n, 12.0 * n))?;
@@ -87,7 +81,7 @@ impl Op for Divide {
 impl Nonlinear for Divide {
     fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
         let (r, d, [x], x_jet) = (rows.count(), self.d, residuals.get(), x_jet[0]);
-        let y_jet = Self::output(rec, "divide.jet", 2 * r, [d + 1, d], x_jet)?;
+        let y_jet = reshaped(rec, (NAME, "divide.jet"), 2 * r, [d + 1, d], x_jet)?;
         let n = (r * d) as f64;
         let buffers = shader::jet::Bindings { x, rows: rows.table(), x_jet, y_jet: &y_jet };
         rec.launch(launch(&JET, self.params(), buffers, [r as u32, 1, 1]).work(11.0 * n, 20.0 * n))?;
@@ -104,7 +98,7 @@ impl Nonlinear for Divide {
     ) -> Result<Vec<Tensor>> {
         let (r, d, [x], [x_dot]) = (rows.count(), self.d, primal.get(), paired.residuals.get());
         x_dot.expect(NAME, &[("rows", paired.rows), ("d", d + 1)])?;
-        let x_bar = Self::output(rec, "divide.bar", r, [d, d + 1], y_bar)?;
+        let x_bar = reshaped(rec, (NAME, "divide.bar"), r, [d, d + 1], y_bar)?;
         let params =
             Params { tangent_rows: paired.rows as u32, shared_from: rows.shared_from() as u32, ..self.params() };
         let buffers = shader::hvp::Bindings { x, rows: rows.table(), x_dot, y_bars: y_bar, x_bars: &x_bar };

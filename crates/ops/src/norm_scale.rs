@@ -11,7 +11,7 @@ use resolvent_engine::{Kernel, Recording, Result, Tensor};
 use resolvent_shaders::norm_scale::{self as shader, Params};
 
 use crate::accumulate::accumulate;
-use crate::arguments::launch;
+use crate::arguments::{launch, reshaped};
 use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Residuals, SecondOrder, switch};
 use crate::rows::Rows;
 
@@ -35,12 +35,6 @@ impl NormScale {
         let (d, centred) = (self.d as u32, u32::from(self.centred));
         Params { d, centred, eps: self.eps, tangent_rows: 0, shared_from: 0 }
     }
-
-    /// Creates the output of an entry over `t`: `rows` rows of width `widths[1]`, from rows of width `widths[0]`.
-    fn output(rec: &Recording, name: &'static str, rows: usize, [from, to]: [usize; 2], t: &Tensor) -> Result<Tensor> {
-        t.expect(NAME, &[("rows", rows), ("d", from)])?;
-        rec.tensor(name, &[("rows", rows), ("d", to)])
-    }
 }
 
 impl Op for NormScale {
@@ -54,7 +48,7 @@ impl Op for NormScale {
 
     fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Residuals>, inputs: &[&Tensor]) -> Result<Outcome> {
         let (r, d, x) = (rows.count(), self.d, inputs[0]);
-        let y = Self::output(rec, "norm_scale", r, [d, d + 1], x)?;
+        let y = reshaped(rec, (NAME, NAME), r, [d, d + 1], x)?;
         let n = (r * d) as f64;
         let buffers = shader::primal::Bindings { x, y: &y };
         rec.launch(launch(&PRIMAL, self.params(), buffers, [r as u32, 1, 1]).work(6.0 * n, 8.0 * n))?;
@@ -63,7 +57,7 @@ impl Op for NormScale {
 
     fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
         let (r, d, [y_saved], x_dot) = (rows.count(), self.d, residuals.get(), x_dot[0]);
-        let y_dot = Self::output(rec, "norm_scale.dot", r, [d, d + 1], x_dot)?;
+        let y_dot = reshaped(rec, (NAME, "norm_scale.dot"), r, [d, d + 1], x_dot)?;
         let n = (r * d) as f64;
         let buffers = shader::jvp::Bindings { y_saved, rows: rows.table(), x_dot, y_dot: &y_dot };
         let launch = launch(&JVP, self.params(), buffers, [r as u32, 1, 1]).constants(&[switch(self.frozen)]);
@@ -80,7 +74,7 @@ impl Op for NormScale {
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
         let (r, d, [y_saved]) = (rows.count(), self.d, residuals.get());
-        let x_bar = Self::output(rec, "norm_scale.bar", r, [d + 1, d], y_bar)?;
+        let x_bar = reshaped(rec, (NAME, "norm_scale.bar"), r, [d + 1, d], y_bar)?;
         let n = (r * d) as f64;
         let buffers = shader::vjp::Bindings { y_saved, rows: rows.table(), y_bar, x_bar: &x_bar };
         let launch = launch(&VJP, self.params(), buffers, [r as u32, 1, 1]).constants(&[switch(self.frozen)]);
@@ -96,7 +90,7 @@ impl Op for NormScale {
 impl Nonlinear for NormScale {
     fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
         let (r, d, [y_saved], x_jet) = (rows.count(), self.d, residuals.get(), x_jet[0]);
-        let y_jet = Self::output(rec, "norm_scale.jet", 2 * r, [d, d + 1], x_jet)?;
+        let y_jet = reshaped(rec, (NAME, "norm_scale.jet"), 2 * r, [d, d + 1], x_jet)?;
         let n = (r * d) as f64;
         let buffers = shader::jet::Bindings { y_saved, rows: rows.table(), x_jet, y_jet: &y_jet };
         rec.launch(launch(&JET, self.params(), buffers, [r as u32, 1, 1]).work(15.0 * n, 20.0 * n))?;
@@ -113,7 +107,7 @@ impl Nonlinear for NormScale {
     ) -> Result<Vec<Tensor>> {
         let (r, d, [y_saved], [x_dot]) = (rows.count(), self.d, primal.get(), paired.residuals.get());
         x_dot.expect(NAME, &[("rows", paired.rows), ("d", d)])?;
-        let x_bar = Self::output(rec, "norm_scale.bar", r, [d + 1, d], y_bar)?;
+        let x_bar = reshaped(rec, (NAME, "norm_scale.bar"), r, [d + 1, d], y_bar)?;
         let params =
             Params { tangent_rows: paired.rows as u32, shared_from: rows.shared_from() as u32, ..self.params() };
         let buffers = shader::hvp::Bindings { y_saved, rows: rows.table(), x_dot, y_bars: y_bar, x_bars: &x_bar };

@@ -9,7 +9,7 @@
 //! along     J(h + a s) at a finite a                       one run on f64
 //! ```
 
-use crate::gpt2::Hook;
+use crate::site::Hook;
 use crate::{Dual, FamilyModel, Gpt2, Observable, Scalar, Site, Trace};
 
 /// A model that runs on any scalar; its parameters are constants.

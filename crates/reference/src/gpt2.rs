@@ -14,6 +14,7 @@
 
 use crate::norm::norm;
 use crate::ops::{self, Frozen, GeluForm, Heads, Keys};
+use crate::site::Hook;
 use crate::{Norm, Scalar, Site};
 
 /// The sizes and switches of `config.json` that the formulas need.
@@ -190,9 +191,6 @@ pub struct BlockTrace<S> {
     /// What the MLP adds to the stream.
     pub mlp_out: Vec<S>,
 }
-
-/// A hook: called with a site and its values `[T, width]` right after they are computed; it may change them.
-pub type Hook<'a, S> = dyn FnMut(Site, &mut [S]) + 'a;
 
 /// The model: sizes and parameters.
 #[derive(Clone, Debug)]

@@ -33,4 +33,4 @@ pub use family::FamilyModel;
 pub use gpt2::{BlockTrace, Config, Gpt2, Trace, Weights};
 pub use observable::{LogProbability, Logit, Observable, Projection};
 pub use scalar::Scalar;
-pub use site::{Norm, Site};
+pub use site::{Hook, Norm, Site};

@@ -2,10 +2,7 @@
 
 use crate::Scalar;
 use crate::ops::{self, Frozen};
-use crate::site::{Norm, Site};
-
-/// What sees, and may change, the values of sites.
-type Hook<'a, S> = dyn FnMut(Site, &mut [S]) + 'a;
+use crate::site::{Hook, Norm, Site};
 
 /// Computes a norm of `x [T, d]`: the hook receives the scales `[T, 1]`, and then the rows that the scales have
 /// divided.

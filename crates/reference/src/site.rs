@@ -70,3 +70,6 @@ impl Site {
         }
     }
 }
+
+/// A hook: called with a site and its values `[T, width]` right after they are computed; it may change them.
+pub type Hook<'a, S> = dyn FnMut(Site, &mut [S]) + 'a;

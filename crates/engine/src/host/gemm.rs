@@ -73,7 +73,7 @@ pub fn matmul(shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y:
 fn multiply(arch: Arch, shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y: &mut [f32]) {
     let [m, k, n] = shape;
     match (arch, m) {
-        // Transposed weights too: where registers are few, sums in the lanes of a vector take twice as long.
+        // All transposed weights too: where registers are few, sums in the lanes of a vector take twice as long.
         #[cfg(target_arch = "x86_64")]
         (Arch::V3(simd), _) if w.transposed || m > FEW_ROWS => {
             super::tiles::product(simd, shape, (x, w), accumulate, y);
@@ -98,15 +98,15 @@ fn multiply(arch: Arch, shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate
 /// Describes how [`matmul`] computes products on this processor.
 pub fn products() -> String {
     let arch = instructions();
-    let (few, many) = match arch {
+    let how = match arch {
         #[cfg(target_arch = "x86_64")]
-        Arch::V4(_) => (MANY_ROWS_AVX512 - 1, "tiles".to_owned()),
+        Arch::V4(_) => format!("up to {} rows skinny, more tiles", MANY_ROWS_AVX512 - 1),
         #[cfg(target_arch = "x86_64")]
-        Arch::V3(_) => (FEW_ROWS, "tiles".to_owned()),
-        Arch::Scalar => return format!("{}, below {MANY_ROWS_BASELINE} rows gemm, more matrixmultiply", name(arch)),
-        _ => (FEW_ROWS, format!("gemm, and matrixmultiply from {MANY_ROWS}")),
+        Arch::V3(_) => format!("up to {FEW_ROWS} rows skinny, more and transposed tiles"),
+        Arch::Scalar => format!("below {MANY_ROWS_BASELINE} rows gemm, more matrixmultiply"),
+        _ => format!("up to {FEW_ROWS} rows skinny, more gemm, and matrixmultiply from {MANY_ROWS}"),
     };
-    format!("{}, up to {few} rows skinny, more {many}", name(arch))
+    format!("{}, {how}", name(arch))
 }
 
 /// Computes a product of untransposed weights, [`DEPTH`] of k at a time.
@@ -234,7 +234,7 @@ mod tests {
                     }
                     if !transposed && accumulate {
                         check("portable", &mut |y| {
-                            in_blocks([m, k, n], (&x, Elements::F32(&data)), true, y, |call| portable(call, 512));
+                            in_blocks([m, k, n], (&x, Elements::F32(&data)), true, y, |call| portable(call, MANY_ROWS));
                         });
                     }
                 }

@@ -86,10 +86,10 @@ impl Labelled {
                 each.map(|((case, roles), patches)| Chosen::at(places, (case, roles), (kind, patches))).collect()
             }
         };
-        let selected = runs.iter().zip(&patches).zip(&chosen);
-        let selected =
-            selected.filter_map(|((case, all), chosen)| Some((*case, all, &chosen.as_ref().ok()?.moved[..])));
-        let selected = selected.map(|(case, all, chosen)| Patches { case, all, chosen });
+        let each = runs.iter().zip(&patches).zip(&chosen);
+        let selected = each.filter_map(|((case, all), chosen)| {
+            Some(Patches { case: *case, all, chosen: &chosen.as_ref().ok()?.moved })
+        });
         let selected: Vec<Patches<'_>> = selected.collect();
         let mut found = match joint {
             Joint::Put => put::interactions_all(&selected, kind)?,
@@ -99,10 +99,8 @@ impl Labelled {
         let each = results.into_iter().zip(&patches).zip(chosen);
         let each = each.map(|((result, patches), chosen)| {
             let chosen = chosen?;
-            // There is a result for each case with chosen patches.
-            found
-                .next()
-                .map_or_else(|| Ok(Self::default()), |found| chosen.add_to(result, patches, (found?, which, joint)))
+            let found = found.next().expect("a result for each case with chosen patches")?;
+            chosen.add_to(result, patches, (found, which, joint))
         });
         Ok(each.collect())
     }

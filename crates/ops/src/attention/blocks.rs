@@ -48,11 +48,13 @@ impl Band {
     }
 }
 
-/// Prefetches the rows of some indices.
+/// Prefetches both rows of each index: those of the next block, while this one is computed.
 #[inline(always)]
-pub(super) fn fetch<'a>(rows: Range<usize>, row: impl Fn(usize) -> &'a [f32]) {
-    for i in rows {
-        row(i).chunks(LANES).for_each(|line| host::fetch(line, 0));
+pub(super) fn fetch<'a>(indices: Range<usize>, rows: impl Fn(usize) -> [&'a [f32]; 2]) {
+    for i in indices {
+        for line in rows(i).iter().flat_map(|row| row.chunks(LANES)) {
+            host::fetch(line, 0);
+        }
     }
 }
 

@@ -118,9 +118,7 @@ impl WithSimd for Item<'_, '_, Jvp<'_>> {
                 *band = band.since(own);
             }
             let own_bands = &own_bands[..rows];
-            let next = block.next_keys((first, count));
-            fetch(next.clone(), |t| at.key(qkv, block.base(t), kv));
-            fetch(next, |t| at.value(qkv, block.base(t), kv));
+            fetch(block.next_keys((first, count)), |t| at.key_and_value(qkv, block.base(t), kv));
             let key = |j: usize| at.key(qkv, block.base(first + j), kv);
             let of_keys = Right::new((count, 0..count), width, key, keys);
             of_keys.scores(simd, bands, queries, (weights, BLOCK), false);
@@ -198,9 +196,7 @@ impl WithSimd for Item<'_, '_, VjpQ<'_>> {
             let of_keys = Right::new((count, 0..count), width, key, keys);
             let value = |j: usize| at.value(qkv, block.base(first + j), kv);
             let of_values = Right::new((count, 0..count), width, value, values);
-            let next = block.next_keys((first, count));
-            fetch(next.clone(), |t| at.key(qkv, block.base(t), kv));
-            fetch(next, |t| at.value(qkv, block.base(t), kv));
+            fetch(block.next_keys((first, count)), |t| at.key_and_value(qkv, block.base(t), kv));
             pack(0..count, key, key_rows);
             let bands = &block.keys_of_rows(window, (first, count))[..rows];
             of_keys.scores(simd, bands, args.queries(query_row, head), (weights, BLOCK), false);
@@ -261,9 +257,9 @@ impl WithSimd for Item<'_, '_, VjpKv<'_>> {
         let of_values = Right::new((rows, 0..rows), width, value, values);
         for head in kv * at.share()..(kv + 1) * at.share() {
             for (first, count) in block.queries(window) {
-                let next = block.next_queries(window, (first, count));
-                fetch(next.clone(), |t| at.query(qkv, block.base(t), head));
-                fetch(next, |t| at.head(z_bar, block.own(t), head));
+                fetch(block.next_queries(window, (first, count)), |t| {
+                    [at.query(qkv, block.base(t), head), at.head(z_bar, block.own(t), head)]
+                });
                 pack(0..count, |i| at.query(qkv, block.base(first + i), head), queries);
                 pack(0..count, |i| at.head(z_bar, block.own(first + i), head), z_bars);
                 let bands = &block.rows_of_queries(window, (first, count))[..count];

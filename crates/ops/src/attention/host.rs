@@ -59,9 +59,7 @@ impl WithSimd for Item<'_, '_, Primal<'_>> {
             let key = |j: usize| at.key(of(first + j).0, of(first + j).1, kv);
             let of_keys = Right::new((count, 0..count), at.width, key, keys);
             pack(0..count, |j| at.value(of(first + j).0, of(first + j).1, kv), values);
-            let next = block.next_keys((first, count));
-            fetch(next.clone(), |t| at.key(of(t).0, of(t).1, kv));
-            fetch(next, |t| at.value(of(t).0, of(t).1, kv));
+            fetch(block.next_keys((first, count)), |t| at.key_and_value(of(t).0, of(t).1, kv));
             let bands = &block.keys_of_rows(window, (first, count))[..rows];
             of_keys.scores(simd, bands, queries, (weights, BLOCK), false);
             let of_rows = weights.chunks_mut(BLOCK).zip(sums.chunks_mut(wide)).zip(&mut running);

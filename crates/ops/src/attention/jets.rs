@@ -99,9 +99,7 @@ impl WithSimd for Item<'_, '_, Jet<'_>> {
             for (first, count) in block.keys(window) {
                 // Keys before the sequence's own have no derivatives.
                 let own = block.start().clamp(first, first + count) - first;
-                let next = block.next_keys((first, count));
-                fetch(next.clone(), |t| at.key(qkv, block.base(t), kv));
-                fetch(next, |t| at.value(qkv, block.base(t), kv));
+                fetch(block.next_keys((first, count)), |t| at.key_and_value(qkv, block.base(t), kv));
                 let bands = block.keys_of_rows(window, (first, count));
                 let mut own_bands = bands;
                 for band in &mut own_bands {

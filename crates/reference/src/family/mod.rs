@@ -23,9 +23,10 @@ pub mod rotary;
 
 use features::{Features, Projection};
 
-use crate::gpt2::{BlockTrace, Hook, Trace, side_by_side, sum_of_heads};
+use crate::gpt2::{BlockTrace, Trace, side_by_side, sum_of_heads};
 use crate::norm::norm;
 use crate::ops::{Keys, columns};
+use crate::site::Hook;
 use crate::{Norm, Scalar, Site};
 
 /// A model: its features and its tensors by their names in `model.safetensors`.
