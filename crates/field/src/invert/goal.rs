@@ -65,14 +65,21 @@ fn at_places<'f>(
     places.iter().flat_map(move |&(l, t)| &field[(l * tokens + t) * d..][..d])
 }
 
+/// Largest number of elements of A that are computed once. Beyond it, a pass through the model takes less time than a
+/// product with all of them.
+const KNOWN: usize = 1 << 22;
+
 /// Goals as a linear system A: it maps sources at the sites, side by side `[sites d]`, to changes `[rows]`.
 pub(super) struct System<'a> {
     linear: &'a Linearization<'a>,
     sites: Vec<Place>,
     d: usize,
-    /// Sensitivities of each observable at the sites, `[sites d]`.
-    chi: Vec<Vec<f32>>,
-    /// Operator from the sites to the places of the field that have goals.
+    /// The first rows of A, `[sites d]` each: the sensitivities of each observable at the sites, and the rows of the
+    /// field's goals after [`System::with_rows`].
+    known: Vec<Vec<f32>>,
+    /// How many goals are observables.
+    observables: usize,
+    /// Operator from the sites to the places of the field that have goals, unless its rows are known.
     field: Option<Operator<'a>>,
     /// The wanted changes `[rows]`, those of observables first.
     pub(super) target: Vec<f32>,
@@ -89,7 +96,7 @@ impl<'a> System<'a> {
         let (_, tokens, d) = shape(run);
         sites.iter().try_for_each(|place| inside(*place, run))?;
         let at = |field: &Vec<f32>| -> Vec<f32> { at_places(field, sites, (tokens, d)).copied().collect() };
-        let chi = fields.iter().map(at).collect();
+        let known: Vec<Vec<f32>> = fields.iter().map(at).collect();
         let (mut places, mut target, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         for goal in goals {
             match goal {
@@ -111,7 +118,18 @@ impl<'a> System<'a> {
             return Err(Error::Input("goals need a finite change that is not zero; see --goal".to_owned()));
         }
         let field = if places.is_empty() { None } else { Some(Operator::new(linear, sites, &places)?) };
-        Ok(Self { linear, sites: sites.to_vec(), d, chi, field, target })
+        Ok(Self { linear, sites: sites.to_vec(), d, observables: known.len(), known, field, target })
+    }
+
+    /// Returns the system with the rows of its field goals, for methods that apply it thousands of times: the passes
+    /// that compute them are as many as the goals have elements. A large system is returned as it is.
+    pub(super) fn with_rows(mut self) -> Result<Self> {
+        let Some(operator) = self.field.take_if(|operator| operator.rows() * operator.columns() <= KNOWN) else {
+            return Ok(self);
+        };
+        let unit = |i: usize| (0..operator.rows()).map(|j| f32::from(u8::from(i == j))).collect();
+        self.known.extend(operator.apply_transpose(&(0..operator.rows()).map(unit).collect::<Vec<Vec<f32>>>())?);
+        Ok(self)
     }
 
     /// Returns the system with the same goals and sources at some of the sites only. `some` are indices into the sites.
@@ -121,8 +139,9 @@ impl<'a> System<'a> {
             Some(operator) => Some(Operator::new(self.linear, &sites, operator.to())?),
             None => None,
         };
-        let chi = self.chi.iter().map(|chi| self.pick(some, chi)).collect();
-        Ok(Self { linear: self.linear, sites, d: self.d, chi, field, target: self.target.clone() })
+        let known = self.known.iter().map(|row| self.pick(some, row)).collect();
+        let Self { linear, d, observables, .. } = *self;
+        Ok(Self { linear, sites, d, known, observables, field, target: self.target.clone() })
     }
 
     /// Selects the vectors of some sites from the vectors of all sites.
@@ -141,7 +160,7 @@ impl<'a> System<'a> {
 
     /// Returns the sensitivities of each observable at the sites, `[sites d]`.
     pub(super) fn sensitivities(&self) -> &[Vec<f32>] {
-        &self.chi
+        &self.known[..self.observables]
     }
 
     /// Returns whether the system can be applied without a pass through the model.
@@ -183,7 +202,7 @@ impl LinearMap for System<'_> {
 
     fn apply(&self, x: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
         let mut out: Vec<Vec<f32>> =
-            x.iter().map(|x| self.chi.iter().map(|chi| dot(chi, x) as f32).collect()).collect();
+            x.iter().map(|x| self.known.iter().map(|row| dot(row, x) as f32).collect()).collect();
         if let Some(operator) = &self.field {
             for (out, rows) in out.iter_mut().zip(operator.apply(x)?) {
                 out.extend(rows);
@@ -195,14 +214,14 @@ impl LinearMap for System<'_> {
     fn apply_transpose(&self, y: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
         let mut out = match &self.field {
             Some(operator) => {
-                let rest: Vec<Vec<f32>> = y.iter().map(|y| y[self.chi.len()..].to_vec()).collect();
+                let rest: Vec<Vec<f32>> = y.iter().map(|y| y[self.known.len()..].to_vec()).collect();
                 operator.apply_transpose(&rest)?
             }
             None => vec![vec![0.0; self.columns()]; y.len()],
         };
         for (out, y) in out.iter_mut().zip(y) {
-            for (chi, weight) in self.chi.iter().zip(y) {
-                out.iter_mut().zip(chi).for_each(|(out, chi)| *out += weight * chi);
+            for (row, weight) in self.known.iter().zip(y) {
+                out.iter_mut().zip(row).for_each(|(out, element)| *out += weight * element);
             }
         }
         Ok(out)

@@ -146,7 +146,10 @@ impl<'a> Solved<'a> {
     ) -> Result<Self> {
         let InvertCase { run, goals, sites } = case;
         let (_, tokens, d) = shape(run);
-        let system = System::new(linear, (goals, chi), sites)?;
+        let mut system = System::new(linear, (goals, chi), sites)?;
+        if !matches!(options.method, Method::LeastEnergy) {
+            system = system.with_rows()?;
+        }
         let sizes: Vec<f64> = sites.iter().map(|&(l, t)| norm(&h[(l * tokens + t) * d..][..d])).collect();
         if system.gain(&system.target)?.iter().all(|p| *p == 0.0) {
             return Err(Error::Input(
