@@ -41,10 +41,12 @@ const QWEN2_WORDS: &str =
 const TEKKEN_WORDS: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The names in `tokenizer.ggml.pre` that are supported.
-const NAMES: [(&str, Split); 10] = [
+const NAMES: [(&str, Split); 12] = [
     ("gpt-2", GPT2),
     ("olmo", NEOX),
     ("smollm", SMOLLM),
+    ("starcoder", SMOLLM),
+    ("refact", SMOLLM),
     ("qwen2", QWEN2),
     ("dbrx", DBRX),
     ("smaug-bpe", DBRX),
