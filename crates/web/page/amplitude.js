@@ -9,7 +9,7 @@ export function showAmplitude() {
   const [finite, [slope]] = ["finite", "first_order"].map((name) => data(answers.regime, name));
   // Chosen amplitudes are f32; a null is a number that is not finite.
   const at = AMPLITUDES.findIndex((a) => Math.abs(a - amplitude) < 0.01);
-  const [real, linear] = [at < 0 ? 0 : finite[at], amplitude * (slope ?? NaN)];
+  const [real, linear] = [at < 0 ? 0 : finite[at] ?? NaN, amplitude * (slope ?? NaN)];
   $("#amplitude").value = amplitude;
   $("#amplitude-shown").textContent =
     amplitude.toFixed(1) + (whole() ? " times the difference" : " times |h| times the direction");

@@ -43,7 +43,9 @@ export function read() {
   for (const key of Object.keys(DEFAULTS)) if (given.has(key)) state[key] = given.get(key);
   if (!(state.model in BYTES)) state.model = DEFAULTS.model;
   if (!/^\d+,\d+$/.test(state.place)) state.place = "";
-  if (!Number.isFinite(Number(state.amplitude))) state.amplitude = DEFAULTS.amplitude;
+  // J is known at the steps of the slider, so an amplitude between them moves to the nearest.
+  const amplitude = Math.min(2, Math.max(-1, Math.round(10 * Number(state.amplitude)) / 10));
+  state.amplitude = Number.isNaN(amplitude) ? DEFAULTS.amplitude : String(amplitude);
   if (!DEVICES.includes(state.device)) state.device = DEFAULTS.device;
   const inputs = ["model", "device", "clean", "corrupted", "target", "against", "direction"];
   for (const key of inputs) $(`#${key}`).value = state[key];
