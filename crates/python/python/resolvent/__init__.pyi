@@ -13,6 +13,8 @@ from ._results import (
 from .distribute import Work, distribute, open_results
 
 _Prompt = Union[str, _Array]
+# A run stands for its prompt.
+_PromptOrRun = Union[_Prompt, "Run"]
 _Goal = Union[tuple[Observable, _Float], tuple[_Place, _Array]]
 _Edits = Union[Edit, Sequence[Edit]]
 _Tokens = Union[_Token, Sequence[_Token], NDArray[np.integer[Any]]]
@@ -61,7 +63,7 @@ class CertificateError(ArithmeticError): ...
 class Model:
     @staticmethod
     def from_pretrained(
-        name: _Path = "atlas-small", device: Union[str, int] = "auto", *, memory: _Int = 536870912,
+        name: _Path = "atlas-small", device: Union[str, _Int] = "auto", *, memory: _Int = 536870912,
         f16_weights: bool = False, f16_inputs: bool = False, progress: bool = True
     ) -> Model: ...
     @property
@@ -77,7 +79,7 @@ class Model:
     @property
     def cfg(self) -> SimpleNamespace: ...
     # No token goes before a prompt unless the tokenizer's files ask for one; GPT-2's do not.
-    def to_tokens(self, prompt: _Prompt) -> NDArray[np.uint32]: ...
+    def to_tokens(self, prompt: _PromptOrRun) -> NDArray[np.uint32]: ...
     def to_string(self, ids: Union[_Int, _Array]) -> str: ...
     def to_str_tokens(self, prompt: _Prompt) -> list[str]: ...
     def to_single_token(self, text: str) -> int: ...
@@ -125,20 +127,20 @@ class Model:
     def ln2(self) -> Union[SimpleNamespace, None]: ...
     def embedding(self, token: _Token) -> _Floats: ...
     def unembedding(self, token: _Token) -> _Floats: ...
-    def run(self, prompt: _Prompt, edits: _Edits = (), *, sites: _Names = ()) -> Run: ...
-    def run_all(self, prompts: Sequence[_Prompt], edits: _Edits = (), *, sites: _Names = ()) -> list[Run]: ...
+    def run(self, prompt: _PromptOrRun, edits: _Edits = (), *, sites: _Names = ()) -> Run: ...
+    def run_all(self, prompts: Sequence[_PromptOrRun], edits: _Edits = (), *, sites: _Names = ()) -> list[Run]: ...
     def generate(
-        self, prompt: _Prompt, max_new_tokens: _Int = 10, edits: _Edits = (), *, temperature: _Float = 0.0,
+        self, prompt: _PromptOrRun, max_new_tokens: _Int = 10, edits: _Edits = (), *, temperature: _Float = 0.0,
         top_k: Union[_Int, None] = None, top_p: Union[_Float, None] = None, seed: _Int = 0, stop: _Tokens = (),
     ) -> NDArray[np.uint32]: ...
     def generate_all(
-        self, prompts: Sequence[_Prompt], max_new_tokens: _Int = 10, edits: _Edits = (), *, temperature: _Float = 0.0,
+        self, prompts: Sequence[_PromptOrRun], max_new_tokens: _Int = 10, edits: _Edits = (), *, temperature: _Float = 0.0,
         top_k: Union[_Int, None] = None, top_p: Union[_Float, None] = None, seed: _Int = 0, stop: _Tokens = (),
     ) -> list[NDArray[np.uint32]]: ...
     def patch_sweep(
         self,
-        clean: Union[_Prompt, Run],
-        corrupted: Union[_Prompt, Run],
+        clean: _PromptOrRun,
+        corrupted: _PromptOrRun,
         observable: Observable,
         *,
         sites: _Names = ["resid"],
@@ -148,8 +150,8 @@ class Model:
     ) -> Result: ...
     def edges(
         self,
-        clean: Union[_Prompt, Run],
-        corrupted: Union[_Prompt, Run],
+        clean: _PromptOrRun,
+        corrupted: _PromptOrRun,
         observable: Observable,
         *,
         predictors: _Names = (),
@@ -160,45 +162,45 @@ class Model:
         by_token: bool = False,
     ) -> Result: ...
     def edges_into(
-        self, clean: Union[_Prompt, Run], corrupted: Union[_Prompt, Run], observable: Observable, place: _Place
+        self, clean: _PromptOrRun, corrupted: _PromptOrRun, observable: Observable, place: _Place
     ) -> Result: ...
     def path_patch(
         self,
-        clean: Union[_Prompt, Run],
-        corrupted: Union[_Prompt, Run],
+        clean: _PromptOrRun,
+        corrupted: _PromptOrRun,
         observable: Observable,
         senders: _Names,
         receivers: _Names = "logits",
     ) -> float: ...
     def subspace(
         self,
-        clean: Union[_Prompt, Run],
-        corrupted: Union[_Prompt, Run],
+        clean: _PromptOrRun,
+        corrupted: _PromptOrRun,
         observable: Observable,
         site: str,
-        token: int = -1,
+        token: _Int = -1,
         *,
         directions: Union[str, _Array, None] = None,
         readers: Literal["next", "all"] = "next",
-        controls: int = 16,
-        seed: int = 0,
+        controls: _Int = 16,
+        seed: _Int = 0,
     ) -> Result: ...
     def attribute(
-        self, prompt: Union[_Prompt, Run], observable: Observable, *, neurons: bool = False, patterns: bool = False
+        self, prompt: _PromptOrRun, observable: Observable, *, neurons: bool = False, patterns: bool = False
     ) -> Result: ...
     def features(
         self,
         dictionary: Dictionary,
-        prompt: Union[_Prompt, Run],
+        prompt: _PromptOrRun,
         observable: Observable,
         *,
-        target: Union[_Prompt, Run, None] = None,
+        target: Union[_PromptOrRun, None] = None,
         top: _Int = 20,
         exact: bool = False,
     ) -> Result: ...
     def lens(
         self,
-        prompt: Union[_Prompt, Run],
+        prompt: _PromptOrRun,
         observable: Union[Observable, None] = None,
         *,
         top: _Int = 5,
@@ -207,7 +209,7 @@ class Model:
     def windows(self, text: str, length: _Int = 128) -> list[list[int]]: ...
     def prompts(
         self,
-        rows: Union[_Path, Sequence[Union[_Prompt, dict[str, Any]]], None] = None,
+        rows: Union[_Path, Sequence[Union[_PromptOrRun, dict[str, Any]]], None] = None,
         *,
         observable: Union[Observable, None] = None,
         tasks: _Names = (),
@@ -285,22 +287,22 @@ class Run:
     def result(self, *, last: bool = False) -> Result: ...
     def pattern(self, block: _Int) -> _Floats: ...
     def sensitivity(
-        self, observable: Observable, *, direction: Union[str, None] = None, donor: Union[_Prompt, Run, None] = None
+        self, observable: Observable, *, direction: Union[str, None] = None, donor: Union[_PromptOrRun, None] = None
     ) -> Result: ...
     def green(
         self,
         at: _Place, direction: Union[str, _Array, None] = None, *, unit: bool = False,
-        observable: Union[Observable, None] = None, donor: Union[_Prompt, Run, None] = None,
+        observable: Union[Observable, None] = None, donor: Union[_PromptOrRun, None] = None,
         geometry: bool = False, directions: _Int = 0, nodes: _Int = 0,
     ) -> Result: ...
     def quadratic(
         self, observable: Observable, at: _Place, basis: Union[str, _Array, None] = None, *,
         rank: Union[_Int, None] = None, amplitudes: Union[_Float, Sequence[_Float], None] = None,
-        samples: _Int = 32, probes: _Int = 16, seed: _Int = 0, donor: Union[_Prompt, Run, None] = None,
+        samples: _Int = 32, probes: _Int = 16, seed: _Int = 0, donor: Union[_PromptOrRun, None] = None,
     ) -> Result: ...
     def flow(
         self, observable: Observable, at: Union[_Place, None] = None, direction: Union[str, _Array, None] = None, *,
-        unit: bool = False, donor: Union[_Prompt, Run, None] = None, steps: _Int = 0,
+        unit: bool = False, donor: Union[_PromptOrRun, None] = None, steps: _Int = 0,
     ) -> Result: ...
     def identities(self, observable: Observable) -> Result: ...
     def growth(self, at: Union[_Int, Sequence[_Int]] = -1) -> Result: ...
@@ -314,9 +316,9 @@ class Run:
         targets: Union[_Places, None] = None,
         observable: Union[Observable, None] = None,
         position: _Int = -1,
-        donors: Sequence[Union[_Prompt, Run]] = (),
+        donors: Sequence[_PromptOrRun] = (),
         nodes: _Int = 0,
-        amplitude: float = 0.1,
+        amplitude: _Float = 0.1,
         out: Union[_Path, None] = None,
         fresh: bool = False,
         progress: bool = True,
@@ -332,7 +334,7 @@ class Run:
         absolute: bool = False,
         field: bool = False,
         nodes: _Int = 0,
-        donor: Union[_Prompt, Run, None] = None,
+        donor: Union[_PromptOrRun, None] = None,
     ) -> Result: ...
     def invert(
         self,
@@ -341,7 +343,7 @@ class Run:
         sites: Union[_Places, None] = None,
         sparse: Union[_Int, None] = None,
         choose: Literal["greedy", "lasso"] = "greedy",
-        limit: Union[float, None] = None,
+        limit: Union[_Float, None] = None,
         damp: _Float = 0.0,
         refine: _Int = 0,
         seed: _Int = 0,
@@ -352,17 +354,17 @@ class Run:
         *,
         levels: Union[_Int, Sequence[_Int], NDArray[np.integer[Any]], None] = None,
         values: Union[Sequence[Union[Observable, tuple[Run, Observable]]], None] = None,
-        noise: _Float = 0.01, length: Union[float, None] = None, draws: _Int = 4, share: _Float = 0.95, seed: _Int = 0,
+        noise: _Float = 0.01, length: Union[_Float, None] = None, draws: _Int = 4, share: _Float = 0.95, seed: _Int = 0,
     ) -> Result: ...
     def transfer(
         self,
-        donor: Union[_Prompt, Run],
+        donor: _PromptOrRun,
         observable: Observable,
         *,
         scale: _Float = 1.0,
         controls: _Int = 8,
         seed: _Int = 0,
-        others: Sequence[Union[_Prompt, Run]] = (),
+        others: Sequence[_PromptOrRun] = (),
     ) -> Result: ...
     def _repr_html_(self) -> str: ...
 

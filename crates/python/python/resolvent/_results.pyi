@@ -96,7 +96,7 @@ class AveragedOperator:
     def n_prompts(self) -> int: ...
     @property
     def metadata(self) -> dict[str, str]: ...
-    def operator(self, level: int) -> _Floats: ...
+    def operator(self, level: _Int) -> _Floats: ...
 
 @final
 class Prompts:
@@ -174,7 +174,7 @@ class Prompts:
         sites: Union[_Places, None] = None,
         sparse: Union[_Int, None] = None,
         choose: Literal["greedy", "lasso"] = "greedy",
-        limit: Union[float, None] = None,
+        limit: Union[_Float, None] = None,
         damp: _Float = 0.0,
         refine: _Int = 0,
         seed: _Int = 0,
@@ -221,10 +221,10 @@ class Prompts:
         score: Literal["first_order", "integrated", "integrated_activations", "relp", "exact"] = "integrated",
         steps: _Int = 8,
         selection: Literal["top", "greedy"] = "top",
-        prune: Union[float, None] = None,
+        prune: Union[_Float, None] = None,
         ablation: Literal["corrupted", "zero", "mean", "resample"] = "corrupted",
         resamples: _Int = 4,
-        shares: Union[Sequence[float], _Floats, NDArray[np.float64], None] = None,
+        shares: Union[Sequence[_Float], _Floats, NDArray[np.float64], None] = None,
         controls: _Int = 2,
         seed: _Int = 0,
         ranked_on: _Int = 0,
