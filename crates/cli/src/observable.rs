@@ -5,7 +5,9 @@ use std::path::Path;
 
 use clap::Args;
 use resolvent::field::read_direction;
-use resolvent::model::{Distribution, Error, Model, Observable, ObservableContext, from_end, token_text};
+use resolvent::model::{
+    Distribution, Error, Model, Observable, ObservableContext, from_end, logits_text, token_text, tokens_of,
+};
 
 use crate::Failure;
 
@@ -92,14 +94,7 @@ impl ObservableArgs {
             return Some(text.clone());
         }
         let at = if self.position == -1 { String::new() } else { format!("@{}", self.position) };
-        let terms = |tokens: &str, sign: &str| {
-            let tokens = parts(model, tokens);
-            let weight = if tokens.len() == 1 { String::new() } else { format!("{} * ", 1.0 / tokens.len() as f64) };
-            tokens.iter().map(|t| format!("{sign} {weight}logit({}){at}", token_text(t))).collect::<String>()
-        };
-        let targets = terms(self.target.as_deref()?, " +");
-        let against = self.against.as_deref().map_or_else(String::new, |against| terms(against, " -"));
-        Some(format!("{targets}{against}").trim_start_matches([' ', '+']).to_owned())
+        Some(logits_text(model, self.target.as_deref()?, self.against.as_deref(), &at))
     }
 }
 
@@ -119,12 +114,7 @@ pub(crate) fn parse(text: &str, model: &Model, tokens: &[u32]) -> Result<Observa
     Ok(Observable::parse(text, &context)?)
 }
 
-/// Returns tokens that have `|` between them. A text that is one token is that token, whatever characters it has.
-fn parts<'t>(model: &Model, text: &'t str) -> Vec<&'t str> {
-    if model.token(text).is_ok() { vec![text] } else { text.split('|').collect() }
-}
-
-/// Looks up the tokens of [`parts`].
-fn ids(model: &Model, text: &str) -> Result<Vec<u32>, Failure> {
-    Ok(parts(model, text).into_iter().map(|token| model.token(token)).collect::<Result<_, _>>()?)
+/// Looks up the tokens of an answer.
+fn ids(model: &Model, answer: &str) -> Result<Vec<u32>, Failure> {
+    Ok(tokens_of(model, answer).into_iter().map(|token| model.token(token)).collect::<Result<_, _>>()?)
 }

@@ -121,7 +121,7 @@ pub use paths::{
     outputs_of, path_sites, reader_gradients, reader_rows, reader_sites, rewired_values,
 };
 pub use prompt::{check_prompt, from_end, parse_token, parse_tokens};
-pub use prompt_case::{PromptCase, TokenPair};
+pub use prompt_case::{PromptCase, TokenPair, logits_text, tokens_of};
 pub use prompt_row::{PromptRow, PromptText, Role};
 pub use prompt_set::{PromptSet, Task};
 pub use pullback::{Seed, SeededRun, vjp_of};

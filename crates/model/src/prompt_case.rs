@@ -67,7 +67,7 @@ impl PromptRow {
         let base = |position: usize| Ok(Distribution::of(&model.run(&clean, &[])?.logits_at(position)?));
         let context =
             ObservableContext { tokens: clean.len(), tokenizer: model.tokenizer(), base: Some(&base), direction };
-        let own = self.observable_text();
+        let own = self.observable_text(model);
         let observable = observable.or(own.as_deref()).map(|text| Observable::parse(text, &context)).transpose()?;
         let roles = self.roles.iter().map(|(name, role)| Ok((name.clone(), role_of(model, name, role, &clean)?)));
         let roles = roles.collect::<Result<_>>()?;
@@ -89,14 +89,28 @@ impl PromptRow {
     }
 
     /// Returns the row's own observable as text: as given, or the logit of its answer, less that of the other answer.
-    fn observable_text(&self) -> Option<String> {
-        let logit = |token: &String| format!("logit({})", token_text(token));
-        let of_target = || {
-            let target = logit(self.target.as_ref()?);
-            Some(self.against.as_ref().map_or(target.clone(), |against| format!("{target} - {}", logit(against))))
-        };
+    fn observable_text(&self, model: &Model) -> Option<String> {
+        let of_target = || Some(logits_text(model, self.target.as_deref()?, self.against.as_deref(), ""));
         self.observable.clone().or_else(of_target)
     }
+}
+
+/// Returns the logit of an answer at `at` (`@POSITION`, or nothing for the last), less that of another answer, in the
+/// grammar of observables. An answer `A|B|..` is the mean over its tokens.
+pub fn logits_text(model: &Model, target: &str, against: Option<&str>, at: &str) -> String {
+    let terms = |answer: &str, sign: &str| {
+        let tokens = tokens_of(model, answer);
+        let weight = if tokens.len() == 1 { String::new() } else { format!("{} * ", 1.0 / tokens.len() as f64) };
+        tokens.iter().map(|t| format!("{sign} {weight}logit({}){at}", token_text(t))).collect::<String>()
+    };
+    let [target, against] = [terms(target, " +"), against.map_or_else(String::new, |against| terms(against, " -"))];
+    format!("{target}{against}").trim_start_matches([' ', '+']).to_owned()
+}
+
+/// Returns the tokens of an answer, which have `|` between them. A text that is one token is that token, whatever
+/// characters it has.
+pub fn tokens_of<'t>(model: &Model, answer: &'t str) -> Vec<&'t str> {
+    if model.token(answer).is_ok() { vec![answer] } else { answer.split('|').collect() }
 }
 
 impl PromptCase {

@@ -14,9 +14,12 @@ pub struct PromptRow {
     pub clean: PromptText,
     /// A prompt of as many tokens that differs in what decides the answer; `against` answers it.
     pub corrupted: Option<PromptText>,
-    /// The observed answer: one token, with its space, or `#id`.
+    /// The observed answer: one token, with its space, or `#id`; several with `|` between them. In JSON also a number,
+    /// or a list.
+    #[serde(default, deserialize_with = "answer")]
     pub target: Option<String>,
     /// The answer whose logit is subtracted.
+    #[serde(default, deserialize_with = "answer")]
     pub against: Option<String>,
     /// An observable as text, in place of the answers.
     pub observable: Option<String>,
@@ -63,6 +66,29 @@ pub enum Role {
     Position(i64),
     /// The tokens of the first occurrence of a text.
     Text(String),
+}
+
+/// A token of an answer, or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    Text(String),
+    Id(u32),
+    Several(Vec<Answer>),
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Id(id) => write!(f, "#{id}"),
+            Self::Several(all) => f.write_str(&all.iter().map(ToString::to_string).collect::<Vec<_>>().join("|")),
+        }
+    }
+}
+
+fn answer<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Option<String>, D::Error> {
+    Ok(Option::<Answer>::deserialize(from)?.map(|answer| answer.to_string()))
 }
 
 impl PromptRow {

@@ -7,11 +7,23 @@ use serde_json::Value;
 use crate::error::one_line;
 use crate::prompt_row::{PromptRow, PromptText, Role};
 
-/// The names that a column may have, in our own files and in the published files of EAP-IG and MIB.
+/// The names that a column may have, in our own files and in the published files of EAP-IG (those of its tasks ioi,
+/// fact-retrieval, gender-bias and hypernymy) and MIB.
 const CLEAN: &[&str] = &["clean", "prompt", "clean_prompt"];
 const CORRUPTED: &[&str] = &["corrupted", "corrupted_prompt", "counterfactual"];
-const TARGET: &[&str] = &["target", "answer", "correct", "correct_idx"];
-const AGAINST: &[&str] = &["against", "wrong_answer", "incorrect", "incorrect_idx"];
+const TARGET: &[&str] =
+    &["target", "answer", "correct", "correct_idx", "answers_idx", "country_idx", "clean_answer_idx"];
+const AGAINST: &[&str] = &[
+    "against",
+    "wrong_answer",
+    "incorrect",
+    "incorrect_idx",
+    "corrupted_answers_idx",
+    "corrupted_country_idx",
+    "corrupted_answer_idx",
+];
+/// A column that is a token id beside `incorrect_idx`, and a year without it.
+const TOKEN_OR_YEAR: &str = "correct_idx";
 const OBSERVABLE: &[&str] = &["observable"];
 const LABEL: &[&str] = &["label"];
 const TASK: &[&str] = &["task"];
@@ -36,6 +48,8 @@ struct Raw<'a> {
     column: &'a dyn Fn(&[&str]) -> Option<String>,
     /// Returns the token ids of the first such column that has any.
     ids: &'a dyn Fn(&[&str]) -> Option<String>,
+    /// As `column`, and lists as JSON.
+    answer: &'a dyn Fn(&[&str]) -> Option<String>,
     /// The roles, as text.
     roles: Vec<(String, String)>,
 }
@@ -50,7 +64,9 @@ pub(crate) fn json_lines(text: &str) -> Rows {
                 let roles = of_row.filter_map(|(name, role)| Some((name.clone(), field(role)?))).collect();
                 let column = |names: &[&str]| names.iter().find_map(|name| field(row.get(name)?));
                 let ids = |names: &[&str]| names.iter().find_map(|name| list(row.get(name)?));
-                add(&mut rows, &Raw { line: i + 1, column: &column, ids: &ids, roles });
+                let any = |value: &Value| value.is_array().then(|| value.to_string()).or_else(|| field(value));
+                let answer = |names: &[&str]| names.iter().find_map(|name| any(row.get(name)?));
+                add(&mut rows, &Raw { line: i + 1, column: &column, ids: &ids, answer: &answer, roles });
             }
             // The parser saw this line alone, so its line number says nothing.
             Err(error) => {
@@ -90,7 +106,7 @@ pub(crate) fn csv(text: &str) -> Result<Rows, String> {
                 let roles =
                     roles.filter_map(|(h, text)| Some((h.trim().strip_prefix(ROLE)?.to_owned(), text.to_owned())));
                 let ids = |names: &[&str]| read(&names[..1]);
-                add(&mut rows, &Raw { line, column: &read, ids: &ids, roles: roles.collect() });
+                add(&mut rows, &Raw { line, column: &read, ids: &ids, answer: &read, roles: roles.collect() });
             }
             Err(error) => {
                 let line = error.position().map_or(0, |at| at.line() as usize);
@@ -123,19 +139,28 @@ fn add((tasks, bad): &mut Rows, raw: &Raw<'_>) {
     }
 }
 
-fn read(Raw { line, column, ids, roles }: &Raw<'_>) -> Result<PromptRow, String> {
+fn read(Raw { line, column, ids, answer, roles }: &Raw<'_>) -> Result<PromptRow, String> {
     let prompt = |text: &[&str], listed: &[&str]| match (ids(listed), column(text)) {
         (Some(ids), _) => ids_of(&ids).map(Some),
         (None, Some(text)) => Ok(Some(PromptText::Text(text))),
         (None, None) => Ok(None),
     };
+    let observable = column(OBSERVABLE);
+    let [target, against] = [TARGET, AGAINST].map(|names| answer(names).map(answers));
+    let is_year = answer(&[TOKEN_OR_YEAR]).is_some() && answer(&TARGET[..3]).is_none() && against.is_none();
+    if is_year && observable.is_none() {
+        return Err(format!(
+            "it has `{TOKEN_OR_YEAR}` and no `incorrect_idx`, so the number may be a year; name the column `target` if \
+             it is a token, or give an `observable`"
+        ));
+    }
     let role = |text: &String| text.parse().map_or_else(|_| Role::Text(text.clone()), Role::Position);
     Ok(PromptRow {
         clean: prompt(CLEAN, CLEAN_IDS)?.ok_or("it has no `clean`")?,
         corrupted: prompt(CORRUPTED, CORRUPTED_IDS)?,
-        target: column(TARGET).map(token),
-        against: column(AGAINST).map(token),
-        observable: column(OBSERVABLE),
+        target,
+        against,
+        observable,
         label: column(LABEL),
         roles: roles.iter().map(|(name, text)| (name.clone(), role(text))).collect(),
         line: Some(*line),
@@ -146,6 +171,16 @@ fn ids_of(text: &str) -> Result<PromptText, String> {
     let ids = text.split(',').map(|id| id.trim().parse()).collect::<Result<Vec<u32>, _>>();
     ids.map(PromptText::Ids)
         .map_err(|_| format!("invalid token ids `{text}`: expected numbers with commas between them"))
+}
+
+/// Returns an answer as the rest of the program reads it: the tokens of a list have `|` between them.
+fn answers(text: String) -> String {
+    let listed: Option<Vec<Value>> = text.starts_with('[').then(|| serde_json::from_str(&text).ok()).flatten();
+    let tokens = listed.as_ref().and_then(|list| list.iter().map(field).collect::<Option<Vec<_>>>());
+    match tokens {
+        Some(tokens) if !tokens.is_empty() => tokens.into_iter().map(token).collect::<Vec<_>>().join("|"),
+        _ => token(text),
+    }
 }
 
 /// Returns a token as the rest of the program reads it: digits are an id.
@@ -191,6 +226,41 @@ mod tests {
         assert_eq!(row.roles["end"], Role::Position(-1));
         assert_eq!(bad[0].0, 3);
         assert!(bad[0].1.contains("invalid token ids `1,a`"), "{bad:?}");
+    }
+
+    /// The columns of the published tasks, one row of each: `dataset.py` of EAP-IG names them.
+    #[test]
+    fn published_columns_are_answers() {
+        let answers = |text: &str| {
+            let (tasks, bad) = csv(text).expect("has a header");
+            let rows = tasks.into_values().flatten().map(|row| (row.target, row.against));
+            (rows.collect::<Vec<_>>(), bad)
+        };
+        let pair = |a: &str, b: &str| vec![(Some(a.to_owned()), Some(b.to_owned()))];
+        for (text, found) in [
+            ("clean,corrupted,correct_idx,incorrect_idx\na,b,3,4\n", pair("#3", "#4")),
+            ("clean,country_idx,corrupted,corrupted_country_idx\na,3,b,4\n", pair("#3", "#4")),
+            ("clean,corrupted,clean_answer_idx,corrupted_answer_idx\na,b,3,4\n", pair("#3", "#4")),
+            (
+                "clean,answers,answers_idx,corrupted,corrupted_answers_idx\na,\"['x', 'y']\",\"[3, 5]\",b,\"[4]\"\n",
+                pair("#3|#5", "#4"),
+            ),
+        ] {
+            assert_eq!(answers(text), (found, Vec::new()), "{text}");
+        }
+        let (rows, bad) = answers("clean,corrupted,correct_idx\na,b,67\n");
+        assert!(rows.is_empty() && bad[0].1.contains("may be a year"), "{bad:?}");
+        let (rows, bad) = answers("clean,corrupted,correct_idx,observable\na,b,67,entropy()\n");
+        assert_eq!((rows.len(), bad), (1, Vec::new()));
+    }
+
+    #[test]
+    fn json_lists_are_sets_of_answers() {
+        let text = "{\"clean\": \"a\", \"target\": [\" x\", 7], \"against\": []}\n{\"clean\": \"a\", \"target\": \"[\"}\n";
+        let (tasks, bad) = json_lines(text);
+        let row = |i: usize| (tasks["prompts"][i].target.as_deref(), tasks["prompts"][i].against.as_deref());
+        assert_eq!([row(0), row(1)], [(Some(" x|#7"), Some("[]")), (Some("["), None)]);
+        assert!(bad.is_empty(), "{bad:?}");
     }
 
     #[test]
