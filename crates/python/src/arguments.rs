@@ -14,10 +14,18 @@ use crate::failure::{Result, value_error};
 use crate::lists::{Pair, count, items, shown, whole};
 use crate::work::detached;
 
-/// Returns the tokens of a prompt: text, or a list or an array of ids.
+/// Returns the tokens of a prompt: text, a list or an array of ids, or a run of the model without edits.
 ///
 /// Whether the model can run them is checked when it does.
 pub(crate) fn tokens(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Vec<u32>> {
+    if let Ok(run) = prompt.cast::<PyRun>() {
+        let run = &run.get().run;
+        check_model(model, run, "the run given as a prompt")?;
+        return match run.edits().is_empty() {
+            true => Ok(run.tokens().to_vec()),
+            false => Err(value_error("a run with edits is no prompt, because its edits would be lost; give its `tokens`")),
+        };
+    }
     if let Ok(text) = prompt.cast::<PyString>() {
         return Ok(tokenizer_of(model)?.prompt(text.to_cow()?.as_ref())?);
     }

@@ -242,13 +242,14 @@ impl PyModel {
         &self,
         py: Python<'_>,
         rows: Option<Bound<'_, PyAny>>,
-        observable: Option<Py<PyObservable>>,
+        observable: Option<Given<'_>>,
         tasks: Many<String>,
         limit: Option<i64>,
         strict: bool,
         edits: Many<Py<PyEdit>>,
     ) -> Result<PyPrompts> {
         let (tasks, limit, edits) = (tasks.0, counts("limit", limit)?, edits.0);
+        let observable = observable.map(|one| one.clone().unbind());
         PyPrompts::new(py, &self.model, PromptArguments { rows, observable, tasks, limit, strict, edits })
     }
 

@@ -5,6 +5,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import pathlib
+import re
 
 import resolvent
 
@@ -103,6 +104,21 @@ def test_stubs_match_the_package():
                 same_parameters(f"{name}.{attribute}", getattr(cls, attribute), stub)
             else:
                 assert hasattr(cls, attribute)
+
+
+def test_stubs_take_numbers_of_numpy():
+    """`int` and `float` of a parameter would refuse `np.int64(2)`, which the functions take."""
+    seen, wrong = 0, []
+    for path in sorted(HERE.glob("*.pyi")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                for one in node.args.posonlyargs + node.args.args + node.args.kwonlyargs:
+                    text = ast.unparse(one.annotation) if one.annotation else ""
+                    seen += 1
+                    # What a function of the user is called with is no number of theirs.
+                    if "Callable" not in text and re.search(r"\b(int|float)\b", text):
+                        wrong.append(f"{path.name}: {node.name}({one.arg}: {text})")
+    assert seen > 300 and not wrong, wrong
 
 
 def test_everything_public_has_a_docstring_and_arrays_have_shapes():
