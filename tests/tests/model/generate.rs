@@ -1,4 +1,5 @@
-//! A prompt that grows token by token has the logits of whole runs, in every family, on every device.
+//! A prompt that grows token by token has the logits of whole runs: in every family on the host, and in every form of
+//! block on each GPU.
 
 use resolvent_engine::counted;
 use resolvent_model::{Edit, KeyValueCache, Model, Sampling, Site, gaussian};
@@ -22,10 +23,11 @@ fn grown(model: &Model, tokens: &[u32], first: usize, edits: &[Edit], each: &mut
 #[test]
 fn a_cache_has_the_logits_of_whole_runs() {
     let mut worst = Worst::new("model.key_values");
-    let names = Golden::all().into_iter().chain(Golden::families());
-    for golden in names {
+    let forms: Vec<&str> = Golden::all().iter().chain(&Golden::forms()).map(|golden| golden.name).collect();
+    for golden in Golden::all().into_iter().chain(Golden::families()) {
         let tokens: Vec<u32> = (0..16).map(|t| golden.tokens[t % golden.tokens.len()]).collect();
-        for on in subjects() {
+        let on_gpus = forms.contains(&golden.name);
+        for on in subjects().into_iter().filter(|on| on_gpus || on.is_host()) {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
             let edits = [Edit::add(Site::ResidPre(0), 2, gaussian(4, model.sizes().d))];
             for (edits, first) in [(&edits[..0], 1), (&edits[..], 5)] {
