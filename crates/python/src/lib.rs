@@ -42,6 +42,7 @@ mod observable;
 mod opened;
 mod paths;
 mod positions;
+mod prompt_circuits;
 mod prompt_places;
 mod prompt_rows;
 mod prompt_slices;
