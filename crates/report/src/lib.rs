@@ -21,6 +21,7 @@ mod dictionaries;
 mod edges_by_token;
 mod error;
 mod figure;
+mod figure_file;
 mod figures;
 mod graph_file;
 mod heads;

@@ -11,7 +11,6 @@ mod scatter;
 mod table;
 #[cfg(test)]
 mod tests;
-mod write;
 
 pub use bars::{Bars, Category, Estimate};
 pub use graph::{Graph, GraphEdge, GraphNode};

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::Figure;
-use crate::{Error, Result};
+use crate::{Error, Figure, Result};
 
 enum Format {
     Svg,
