@@ -231,12 +231,20 @@ pub fn strongest_neurons(title: &str, result: &Labelled, count: usize) -> Option
 }
 
 /// Returns a table of the circuits of a result: sizes, faithfulness with its interval, completeness, and random
-/// circuits; then the areas. `None` if the result has no circuits.
+/// circuits; thresholds of scores, and the deviation over resampled outputs, where there are any; then the areas.
+/// `None` if the result has no circuits.
 pub fn circuit_sizes(title: &str, result: &Labelled) -> Option<Table> {
     let of = |name: &str| result.array(name).map(|array| &array.data[..]);
     let (sizes, edges) = (of("size")?, result.array("edges")?.axes[0].1);
     let names = ["faithfulness.mean", "faithfulness.low", "faithfulness.high", "completeness.mean", "random.mean"];
     let columns = ["edges", "share", "faithfulness", "low", "high", "without them", "random"];
+    // Of sizes, and of resampled outputs.
+    let (threshold, deviation) = (of("threshold"), of("deviation.mean"));
+    let mut columns: Vec<&str> = columns.to_vec();
+    columns.extend(deviation.map(|_| "over resamples"));
+    if threshold.is_some() {
+        columns.insert(0, "score at least");
+    }
     // Shares of an effect, of which a thousandth is enough.
     let rounded = |x: f32| match x.is_nan() {
         true => Cell::from("–"),
@@ -246,12 +254,15 @@ pub fn circuit_sizes(title: &str, result: &Labelled) -> Option<Table> {
     let row = |table: Table, (n, &size): (usize, &f32)| {
         let numbers = names.iter().map(|name| rounded(of(name).map_or(f32::NAN, |data| data[n])));
         let share = format!("{:.1} %", 100.0 * size / edges as f32);
-        table.row([Cell::from(size), Cell::from(share)].into_iter().chain(numbers))
+        let least = threshold.map(|threshold| Cell::from(threshold[n]));
+        let apart = deviation.map(|deviation| rounded(deviation[n]));
+        table.row(least.into_iter().chain([Cell::from(size), Cell::from(share)]).chain(numbers).chain(apart))
     };
     let table = sizes.iter().enumerate().fold(Table::new(title, &columns), row);
     let area = |table: Table, (name, title): (&str, &str)| {
         let numbers = ["mean", "low", "high"].map(|end| of(&format!("{name}.{end}")).map_or(f32::NAN, |data| data[0]));
-        table.row([Cell::from(""), Cell::from(title)].into_iter().chain(numbers.map(rounded)))
+        let before = threshold.map(|_| Cell::from(""));
+        table.row(before.into_iter().chain([Cell::from(""), Cell::from(title)]).chain(numbers.map(rounded)))
     };
     Some([("area", "area"), ("distance", "distance")].into_iter().fold(table, area))
 }
@@ -327,5 +338,28 @@ pub(crate) mod tests {
         assert_eq!(firsts, ["a0.h0", "m0", "other", "biases", "constant"], "{text}");
         let neurons = strongest_neurons("n", &result, 5).expect("neurons").text();
         assert!(neurons.lines().nth(2).is_some_and(|line| line.starts_with("m0") && line.contains('2')), "{neurons}");
+    }
+    /// Thresholds and the deviation over resamples have columns where a result has them.
+    #[test]
+    fn circuits_have_columns_of_their_options() {
+        let size = [("size", 2)];
+        let shares = edges()
+            .with("size", &size, vec![1.0, 4.0])
+            .with("faithfulness.mean", &size, vec![0.5, 1.0])
+            .with("completeness.mean", &size, vec![0.25, 0.0])
+            .with("area.mean", &[("value", 1)], vec![0.75]);
+        let cells = |result: &Labelled| -> Vec<String> {
+            let text = circuit_sizes("", result).expect("circuits").text();
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+        };
+        let plain = cells(&shares);
+        assert_eq!(plain[0], "edges share faithfulness low high without them random");
+        assert_eq!(plain[1], "1 25.0 % 0.500 – – 0.250 –");
+        assert_eq!(plain[3], "area 0.750 – –");
+        let more = shares.with("threshold", &size, vec![2.0, 0.5]).with("deviation.mean", &size, vec![0.125, 0.0]);
+        let more = cells(&more);
+        assert_eq!(more[0], "score at least edges share faithfulness low high without them random over resamples");
+        assert_eq!(more[1], "2.0 1 25.0 % 0.500 – – 0.250 – 0.125");
+        assert_eq!(more[3], "area 0.750 – –");
     }
 }

@@ -2,14 +2,11 @@
 
 use resolvent_field::{EdgePredictor, Labelled};
 
-use super::read::{number, observable};
+use super::read::{drawn_edges, number, observable};
 use crate::circuits::{Edges, Node};
 use crate::edges_by_token::EdgesByToken;
 use crate::figure::{GraphEdge, GraphNode};
 use crate::{Axis, Figure, Graph, Point, Scatter};
-
-/// Edges that are drawn.
-const DRAWN: usize = 40;
 
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     let Some(edges) = Edges::of(result) else { return Vec::new() };
@@ -17,17 +14,24 @@ pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         (Some(from), Some(to)) => format!("{}: corrupted {from:.4}, clean {to:.4}", observable(result)),
         _ => observable(result),
     };
+    let drawn = drawn_edges(result);
     let by_token = EdgesByToken::of(result, labels);
-    let by_token = by_token.map(|edges| Graph { subtitle: ends.clone(), ..edges.graph(DRAWN) });
-    let graph = Graph { subtitle: ends, ..graph(&edges) };
+    let by_token = by_token.map(|edges| Graph { subtitle: ends.clone(), ..edges.graph(drawn) });
+    let graph = Graph { subtitle: ends, ..strongest(&edges, drawn) };
     let scatters = EdgePredictor::ALL.into_iter().filter_map(|predictor| scatter(result, &edges, predictor.name()));
     [graph].into_iter().chain(by_token).map(Figure::from).chain(scatters).collect()
 }
 
-/// Returns the graph of the strongest edges and their nodes. Heads of a block share a column, and so does each MLP.
-pub(crate) fn graph(edges: &Edges<'_>) -> Graph {
-    let top = edges.strongest(DRAWN);
-    let nodes = edges.nodes(&top);
+/// Returns the graph of the `count` strongest edges.
+fn strongest(edges: &Edges<'_>, count: usize) -> Graph {
+    let top = edges.strongest(count);
+    let by = if edges.weights.name == "exact" { "exact effect" } else { "first-order effect" };
+    Graph { title: format!("Strongest {} edges by {by}", top.len()), ..graph(edges, &top) }
+}
+
+/// Returns the graph of some edges and their nodes. Heads of a block share a column, and so does each MLP.
+pub(super) fn graph(edges: &Edges<'_>, top: &[usize]) -> Graph {
+    let nodes = edges.nodes(top);
     let mut columns: Vec<String> = nodes.iter().map(|node| node.column()).collect();
     columns.dedup();
     let at = |node: Node<'_>| nodes.iter().position(|one| *one == node).unwrap_or_default();
@@ -43,13 +47,7 @@ pub(crate) fn graph(edges: &Edges<'_>) -> Graph {
             label: format!("{writer}->{reader}"),
         }
     };
-    let by = match edges.weights.name {
-        "exact" => "exact effect",
-        "score" => "mean score",
-        _ => "first-order effect",
-    };
     Graph {
-        title: format!("Strongest {} edges by {by}", top.len()),
         nodes: nodes.iter().map(|node| GraphNode { name: node.title(), column: column(node), row: 0 }).collect(),
         edges: top.iter().map(of_edge).collect(),
         columns,
@@ -99,6 +97,25 @@ mod tests {
         assert_eq!(graph.columns, ["input", "a0", "a1", "logits"]);
         let first = &graph.edges[0];
         assert_eq!((first.from, first.to, first.port.as_str(), first.weight), (1, 2, "v", -2.0));
+    }
+
+    /// As many edges are drawn as the caller asks for, up to a number that can be read.
+    #[test]
+    fn the_caller_says_how_many_edges_are_drawn() {
+        let count = 300;
+        let ends = (0..count).flat_map(|n| [(n % 5) as f32, 6.0]).collect();
+        let many = Labelled::default()
+            .note("analysis", "edges")
+            .note("writers", "input,a0.h0,m0,a1.h0,m1")
+            .note("readers", "a0.h0<q>,a0.h0<v>,m0,a1.h0<q>,a1.h0<v>,m1,logits")
+            .with("edges", &[("edge", count), ("end", 2)], ends)
+            .with("first_order", &[("edge", count)], (1..=count).map(|n| n as f32).collect());
+        for (asked, want) in [("", 40), ("20", 20), ("100", 100), ("1000", 200), ("0", 1)] {
+            let asked = if asked.is_empty() { many.clone() } else { many.clone().note("drawn_edges", asked) };
+            let [Figure::Graph(graph)] = &figures(&asked, &[])[..] else { panic!("a graph alone") };
+            assert_eq!(graph.edges.len(), want);
+            assert!(graph.title.starts_with(&format!("Strongest {want} edges")), "{}", graph.title);
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ mod slice;
 mod tests;
 mod transfer;
 
-pub(crate) use edges::graph as edge_graph;
+pub(crate) use circuit::circuit_graph;
 pub(crate) use predictors::{zero_by_construction, zeros};
 use resolvent_field::Labelled;
 
@@ -44,7 +44,7 @@ pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         "average" => average::figures(result),
         "reach" => reach::figures(result),
         "circuit" => circuit::figures(result),
-        "edges" => edges::figures(result, labels),
+        "edges" | "paths" => edges::figures(result, labels),
         "features" => features::figures(result, labels),
         "flow" => flow::figures(result, labels),
         "green" => green::figures(result, labels),

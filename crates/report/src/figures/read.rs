@@ -27,6 +27,15 @@ pub(super) fn observable(result: &Labelled) -> String {
     }
 }
 
+/// Returns how many edges a graph has at most: as many as the caller has noted as `drawn_edges`, or 40.
+pub(super) fn drawn_edges(result: &Labelled) -> usize {
+    const DRAWN: usize = 40;
+    result.fact("drawn_edges").parse().map_or(DRAWN, |count: usize| count.clamp(1, MOST_EDGES))
+}
+
+/// Most edges of a graph: with more, they cannot be told apart.
+pub(super) const MOST_EDGES: usize = 200;
+
 /// Returns the name of a place of the field, with its token: `h3, 9 " Mary"`.
 pub(super) fn place(level: usize, at: usize, labels: &[String]) -> String {
     format!("h{level}, {}", labels.get(at).map_or_else(|| at.to_string(), |text| token(at, text)))

@@ -3,8 +3,8 @@
 use resolvent_field::Labelled;
 
 use super::data::{Results, array, means, rows};
-use crate::circuits::{Edges, strongest_edges};
-use crate::figures::edge_graph;
+use crate::circuits::strongest_edges;
+use crate::figures::circuit_graph;
 use crate::{Axis, Figure, Grid, Lines, Reference, Section};
 
 /// The lines of a plot: an array, and its name.
@@ -24,8 +24,8 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
          the clean prompt's J, 0 the corrupted one's. All other edges carry the corrupted outputs of their writers. Means and 95 % \
          intervals over the measured prompts.",
     );
-    if let Some(edges) = Edges::of(first) {
-        section = section.figure(edge_graph(&edges), format!("Mean first-order scores of {task}."));
+    if let Some(graph) = circuit_graph(first) {
+        section = section.figure(graph, format!("A circuit of {task}: edges with their mean first-order scores."));
     }
     match strongest_edges("", first, SHOWN) {
         Some(table) => section.figure(table, format!("The strongest edges of {task}.")),
