@@ -67,7 +67,7 @@ fn a_plot_that_cannot_be_written_is_refused_first() {
     };
     for name in ["plot.pdf", "plot", "plot.svg.gz", "svg"] {
         let line = refused(&folder.path().join(name));
-        assert!(line.ends_with(&format!("{name}: a plot ends in .svg or .png")), "{line}");
+        assert!(line.ends_with(&format!("{name}: a plot ends in .svg, .png or .html")), "{line}");
     }
     let line = refused(&folder.path().join("missing").join("plot.svg"));
     assert!(line.contains("cannot be written") && line.contains("name a file in a directory"), "{line}");
