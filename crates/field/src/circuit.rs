@@ -40,12 +40,12 @@ pub use rank::Selection;
 
 /// Ranks all edges over pairs of prompts, and measures the circuits of the first ones.
 ///
-/// Arrays: `edges [E, 2]` (indices of writer and reader), `score [E]` (mean over the ranking prompts), `rank [E]` (from
-/// 0), `size [S]` (numbers of included edges), and for each measured prompt `value [P, S]`, `faithfulness [P, S]`,
-/// `completeness [P, S]`, `random [P, S]` (faithfulness of random circuits), `area [P, 1]` and `distance [P, 1]`, with
-/// their means and intervals as in [`Prompts::stack`]. Where all and no edges give one value, faithfulness is
-/// undefined: such prompts are left out, as are those that cannot rank the edges. The metadata name the `writers` and
-/// `readers`, separated by commas.
+/// Arrays: `edges [E, 2]` (indices of writer and reader), `score [E]` (mean over the ranking prompts), `rank [E]`
+/// (from 0), `size [S]` (numbers of included edges), `threshold [S]` (with [`CircuitOptions::thresholds`]), and for
+/// each measured prompt `value [P, S]`, `faithfulness [P, S]`, `completeness [P, S]`, `random [P, S]` (faithfulness of
+/// random circuits), `area [P, 1]` and `distance [P, 1]`, with their means and intervals as in [`Prompts::stack`].
+/// Where all and no edges give one value, faithfulness is undefined: such prompts are left out, as are those that
+/// cannot rank the edges. The metadata name the `writers` and `readers`, separated by commas.
 ///
 /// Certificate: with all edges included, the value is that of the clean run; with none and corrupted outputs in place,
 /// that of the corrupted run (`ends`).
@@ -78,8 +78,11 @@ pub fn circuit(
     }
     let mut order = options.selection.order(&all, &score, model.architecture());
     let replaced = Replaced::new(model, [measured, cases], options)?;
-    let mut counts: Vec<usize> =
-        options.shares.iter().map(|share| (share * all.len() as f64).round() as usize).collect();
+    let of_share = |share: &f64| (share * all.len() as f64).round() as usize;
+    let mut counts: Vec<usize> = match options.thresholds.is_empty() {
+        true => options.shares.iter().map(of_share).collect(),
+        false => rank::above(&order, &score, &options.thresholds),
+    };
     let (mut remain, mut left_out) = (None, scored.left_out.clone());
     if let Some(threshold) = options.prune {
         let ranked: Vec<PromptCase> =
@@ -111,6 +114,9 @@ pub fn circuit(
     if let Some(n) = remain {
         result = result.note("pruned_to", n.to_string());
     }
+    if !options.thresholds.is_empty() {
+        result = result.with("threshold", &[("size", counts.len())], narrow(&options.thresholds));
+    }
     Ok(with_edges(result, model, &all)
         .note("analysis", "circuit")
         .note("score", options.score.name())
@@ -133,7 +139,9 @@ fn ranked_on(scored: &Prompts, options: &CircuitOptions) -> String {
 
 fn check(options: &CircuitOptions, cases: usize) -> Result<()> {
     let input = |text: String| Err(Error::Input(text));
-    if options.shares.is_empty() || options.shares.iter().any(|share| !(0.0..=1.0).contains(share)) {
+    if !options.thresholds.is_empty() {
+        check_thresholds(options)?;
+    } else if options.shares.is_empty() || options.shares.iter().any(|share| !(0.0..=1.0).contains(share)) {
         return input(format!("invalid shares {:?}: expected numbers from 0 to 1", options.shares));
     }
     if !options.shares.is_sorted() {
@@ -148,6 +156,23 @@ fn check(options: &CircuitOptions, cases: usize) -> Result<()> {
     if options.ranked_on > 0 && options.ranked_on >= cases {
         let n = options.ranked_on;
         return input(format!("{n} of {cases} prompts rank the edges, so none measures them; give more prompts"));
+    }
+    Ok(())
+}
+
+fn check_thresholds(CircuitOptions { thresholds, shares, prune, .. }: &CircuitOptions) -> Result<()> {
+    let input = |text: &str| Err(Error::Input(format!("invalid thresholds {thresholds:?}: {text}")));
+    if !thresholds.iter().all(|threshold| threshold.is_finite() && *threshold >= 0.0) {
+        return input("expected sizes of scores, such as 0.1");
+    }
+    if !thresholds.is_sorted_by(|a, b| a >= b) {
+        return input("expected descending numbers");
+    }
+    if !shares.is_empty() {
+        return input("shares choose the sizes of the circuits too; give one of both");
+    }
+    if prune.is_some() {
+        return input("pruning chooses edges by their effect, not by their score; give one of both");
     }
     Ok(())
 }
@@ -171,6 +196,16 @@ mod tests {
             assert!(with(wrong, 0).is_err(), "{wrong:?}");
         }
         assert!(with(&[1.0], 4).is_err());
+        let above = |thresholds: &[f64], shares: &[f64], prune| {
+            let (thresholds, shares) = (thresholds.to_vec(), shares.to_vec());
+            check(&CircuitOptions { thresholds, shares, prune, ..CircuitOptions::default() }, 4)
+        };
+        assert!(above(&[0.5, 0.5, 0.1], &[], None).is_ok());
+        for wrong in [&[0.1, 0.5][..], &[-1.0], &[f64::NAN]] {
+            assert!(above(wrong, &[], None).is_err(), "{wrong:?}");
+        }
+        let refused = |shares: &[f64], prune| above(&[0.1], shares, prune).expect_err("is refused").to_string();
+        assert!(refused(&[1.0], None).contains("give one of both") && refused(&[], Some(0.1)).contains("pruning"));
         assert!(check(&CircuitOptions { prune: Some(0.0), ..CircuitOptions::default() }, 4).is_err());
         for name in ["first_order", "integrated", "integrated_activations", "relp", "exact"] {
             assert_eq!(name.parse::<EdgeScore>().expect("a score").name(), name);

@@ -26,13 +26,14 @@ mod averaged;
 mod by_token;
 mod into;
 mod path;
+mod paths;
 mod predictor;
 mod scores;
 
 use resolvent_engine::counted;
 use resolvent_model::{
     Edge, Edit, Mode, Outputs, Reader, Site, StreamEdits, Writer, captures, edge_values, ends_at_logits, outputs_of,
-    reader_gradients,
+    reader_gradients, rewired_values,
 };
 
 use crate::case::Case;
@@ -49,6 +50,7 @@ use crate::stats::Pairs;
 use averaged::{along_activations, along_inputs};
 pub use into::edges_into;
 pub use path::path_patch;
+pub use paths::{edges_from_to, paths};
 pub use predictor::EdgePredictor;
 use scores::Scores;
 
@@ -93,7 +95,8 @@ const TOP: [usize; 3] = [10, 50, 200];
 /// `random` and `random_exact` are controls of `first_order` and `exact`: root mean squares over displacements of the
 /// same norms in random directions, of all directions and of [`EdgeOptions::random`] ones. With
 /// [`EdgeOptions::by_token`], the same of each edge at each token alone: `first_order_by_token [E, T]`, likewise
-/// `integrated_by_token`, `integrated_activations_by_token`, `relp_by_token`, `random_by_token` and `exact_by_token`.
+/// `integrated_by_token`, `integrated_activations_by_token`, `relp_by_token`, `random_by_token`, `exact_by_token` and
+/// `random_exact_by_token`.
 /// Predictions of an edge are the sums of these over tokens; exact effects need not be.
 ///
 /// The metadata name the `writers` and `readers`, separated by commas, and have `agreement.NAME` and `top.NAME` of each
@@ -103,7 +106,7 @@ const TOP: [usize; 3] = [10, 50, 200];
 /// Certificates: the first-order edges into each reader add up to the first-order effect of what it reads
 /// (`into_readers`); those from each writer add up to the first-order effect of its output (`from_writers`), and so do
 /// those from each site in a run between (`from_sites`); three edges agree with patches of the same edges by edits of
-/// single runs (`alone`, `alone_by_token`); in runs with edits, all edges from one writer, patched together, are the
+/// single runs (`alone`, `alone_by_token`); all edges from the writer of the strongest one, patched together, are the
 /// patch of its output (`of_writer`); the adjoint identity. By token, the first two sums hold at each token, and
 /// the scores of each edge add up to its own (`over_tokens`).
 ///
@@ -162,7 +165,12 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
     let roots = scores.summed(&random).into_iter().map(|square| square.sqrt() as f32);
     result = result.with("random", &axis, roots.collect());
     if !others.is_empty() {
-        result = result.with("other_prompts", &axis, narrow(&other_prompts(&scores, others, &gradients)?));
+        let [summed, each] = other_prompts(&scores, others, &gradients)?;
+        result = result.with("other_prompts", &axis, narrow(&summed));
+        if by_token {
+            let axes = [axis[0], ("token", scores.tokens())];
+            result = result.with("other_prompts_by_token", &axes, narrow(&each));
+        }
     }
     if let Some((sums, error)) = activations {
         result = result.note("integration_error", format!("{error:.1e}")).certify(sums)?;
@@ -182,17 +190,16 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
         result = result
             .note("sweep_cost", format!("{:.1}", work.flops / pass(case)?))
             .with("exact", &axis, exact)
-            .certify(alone(case, &clean_outputs, &edges, &values)?)?;
-        if !run.edits().is_empty() {
-            result = result.certify(of_writer(case, (&clean_outputs, &displacement), &edges, &values)?)?;
-        }
+            .certify(alone(case, &clean_outputs, &edges, &values)?)?
+            .certify(of_writer(case, (&clean_outputs, &displacement), &edges, &values)?)?;
         if options.random > 0 {
             let control = random_exact(case, &scores, corrupted, (options.random, options.seed))?;
             result = result.with("random_exact", &axis, narrow(&control));
         }
         if by_token {
             let outputs = [&clean_outputs, &displacement];
-            result = by_token::with_exact(result, (case, &edges, corrupted), outputs, (&predictions, floor))?;
+            let control = (options.random, options.seed);
+            result = by_token::with_exact(result, (case, &scores, corrupted), outputs, (&predictions, floor), control)?;
         }
     }
     result
@@ -233,17 +240,20 @@ fn displacement(case: &Case<'_>) -> Result<[Outputs; 2]> {
     Ok([clean, moved])
 }
 
-/// Returns the root mean square of the scores over displacements of other cases.
-fn other_prompts(scores: &Scores<'_>, others: &[Case<'_>], gradients: &[f32]) -> Result<Vec<f64>> {
-    let mut squares = vec![0.0; scores.edges.len()];
+/// Returns the root mean square of the scores over displacements of other cases: of each edge summed over tokens, then
+/// as [`Scores::of`] returns scores.
+fn other_prompts(scores: &Scores<'_>, others: &[Case<'_>], gradients: &[f32]) -> Result<[Vec<f64>; 2]> {
+    let mut squares = [vec![0.0; scores.edges.len()], vec![0.0; scores.len()]];
     for other in others {
         let [_, moved] = displacement(other)?;
         let moved = last_rows(&moved.data, [moved.tokens, scores.tokens()], moved.d);
         let moved = scores.matched(moved);
-        let each = Scores { displacement: &moved, by_token: false, ..*scores }.of(gradients);
-        squares.iter_mut().zip(each).for_each(|(sum, x)| *sum += x * x / others.len() as f64);
+        let each = Scores { displacement: &moved, ..*scores }.of(gradients);
+        for (squares, found) in squares.iter_mut().zip([scores.summed(&each), each]) {
+            squares.iter_mut().zip(found).for_each(|(sum, x)| *sum += x * x / others.len() as f64);
+        }
     }
-    Ok(squares.into_iter().map(f64::sqrt).collect())
+    Ok(squares.map(|squares| squares.into_iter().map(f64::sqrt).collect()))
 }
 
 /// Returns the root mean square of the exact effects over `count` random displacements of each writer. Each has the
@@ -311,8 +321,8 @@ fn alone(case: &Case<'_>, clean: &Outputs, edges: &[Edge], values: &[f64]) -> Re
     Ok(Certificate::new("alone", worst, same(run.model())))
 }
 
-/// Compares the patch of all edges from the writer of the strongest one, by edits of single runs, with the patch of the
-/// writer's output.
+/// Compares the patch of all edges from the writer of the strongest one with the patch of the writer's output. The
+/// first is one run in which these edges carry the clean output and all nodes are computed again.
 fn of_writer(
     case: &Case<'_>,
     (clean, moved): (&Outputs, &Outputs),
@@ -323,8 +333,8 @@ fn of_writer(
     let base = run.value(observable)?;
     let strongest = edges.iter().zip(values).max_by(|(_, a), (_, b)| (*a - base).abs().total_cmp(&(*b - base).abs()));
     let writer = strongest.map_or(Writer::Embedding, |(edge, _)| edge.writer);
-    let of_it: Vec<Edge> = edges.iter().copied().filter(|edge| edge.writer == writer).collect();
-    let together = path_patch(run, clean, &of_it, observable)?;
+    let others: Vec<bool> = edges.iter().map(|edge| edge.writer != writer).collect();
+    let together = rewired_values(run, &clean.data, &[others], observable)?[0];
     let mut rows = moved.get(writer, sizes).to_vec();
     StreamEdits::of(run).pass(writer, writer.site(), (0, moved.d), &mut rows);
     let rows = rows.chunks(moved.d).enumerate();

@@ -126,7 +126,7 @@ pub use composition::composition;
 pub use dictionary::{Code, Dictionary};
 pub use direction::{Context, Direction, make_unit, read_direction};
 pub use distinct::distinct;
-pub use edges::{EdgeOptions, EdgePredictor, edges, edges_into, path_patch};
+pub use edges::{EdgeOptions, EdgePredictor, edges, edges_from_to, edges_into, path_patch, paths};
 pub use error::{Error, Result};
 pub use features::{FeatureOptions, features};
 pub use field_slope::PlacedSource;
@@ -152,9 +152,10 @@ pub use place::Place;
 pub use predictor::{Predictor, PredictorOptions};
 pub use predictors::{Panel, Predicted, predict, predict_all};
 pub use prompts::{
-    Analysis, BesidePatches, CaseRuns, Outcomes, Prompts, attribute_of_prompts, clean_alone, edges_of_prompts,
-    features_of_prompts, flow_of_prompts, forward_of_prompts, growth_of_prompts, identities_of_prompts,
-    lens_of_prompts, over_prompts, patch_of_prompts, sensitivity_of_prompts, subspace_of_prompts, transfer_of_prompts,
+    Analysis, BesidePatches, CaseRuns, Outcomes, Prompts, attribute_of_prompts, clean_alone, edges_into_of_prompts,
+    edges_of_prompts, features_of_prompts, flow_of_prompts, forward_of_prompts, growth_of_prompts,
+    identities_of_prompts, lens_of_prompts, over_prompts, patch_of_prompts, paths_of_prompts, sensitivity_of_prompts,
+    subspace_of_prompts, transfer_of_prompts,
 };
 pub use quadratic::{QuadraticOptions, quadratic};
 pub use radius::LINEAR;

@@ -6,7 +6,7 @@ use resolvent_model::{
 };
 use resolvent_tests::{Subject, Twin, subjects};
 
-use super::array;
+use super::{array, close};
 
 const PAIRS: [([u32; 5], [u32; 5]); 4] = [
     ([3, 14, 15, 9, 2], [3, 8, 15, 4, 2]),
@@ -153,6 +153,36 @@ fn prompts_are_divided_and_left_out() {
     assert!(refused(CircuitOptions { shares: vec![2.0], ..options }));
 }
 
+/// A threshold includes the edges whose mean score is as large: their number follows from the prompts, and what they
+/// keep is what the same number of edges keeps as a share.
+#[test]
+fn thresholds_are_sizes_of_scores() {
+    let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
+    let model = Twin::small().on(&on);
+    let first = EdgeScore::Predicted(EdgePredictor::FirstOrder);
+    let thresholds = vec![0.1, 0.02, 0.0];
+    let options = CircuitOptions {
+        score: first,
+        thresholds: thresholds.clone(),
+        shares: Vec::new(),
+        ..CircuitOptions::default()
+    };
+    let got = computed(&model, &options);
+    let (scores, sizes) = (array(&got, "score"), array(&got, "size"));
+    let want: Vec<f64> =
+        thresholds.iter().map(|least| scores.iter().filter(|x| x.abs() >= *least).count() as f64).collect();
+    assert_eq!(sizes, want);
+    assert!(0.0 < sizes[0] && sizes[0] < sizes[1] && sizes[2] == scores.len() as f64, "{sizes:?}");
+    close(&array(&got, "threshold"), &thresholds, 1e-6, "thresholds");
+    let shares = sizes.iter().map(|size| size / scores.len() as f64).collect();
+    let same = computed(&model, &CircuitOptions { shares, thresholds: Vec::new(), ..options.clone() });
+    assert_eq!(array(&same, "size"), sizes);
+    assert_eq!(array(&same, "faithfulness"), array(&got, "faithfulness"));
+    assert!(same.array("threshold").is_none());
+    let fewer = circuit(&model, &cases()[..1], &options, &mut |_, _| {}).expect("computes");
+    assert!(array(&fewer, "size") != sizes, "one prompt has other scores");
+}
+
 /// What remains of pruning is faithful to the sum of the thresholds, and an edge stays because it matters.
 #[test]
 fn pruned_circuits_are_minimal() {
@@ -209,7 +239,7 @@ fn means_are_over_the_tokens_of_all_prompts() {
     let j = Observable::logit_diff(4, 20, 4);
     let none = vec![vec![false; Edge::all(model.architecture()).len()]];
     let want: Vec<f64> = runs.iter().map(|run| rewired_values(run, &replaced, &none, &j).expect("runs")[0]).collect();
-    super::close(&array(&got, "value"), &want, 1e-5, "without edges");
+    close(&array(&got, "value"), &want, 1e-5, "without edges");
 }
 
 /// A row that cannot prune is left out by its name, once, and the others prune.

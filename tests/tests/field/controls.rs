@@ -94,6 +94,29 @@ fn controls_have_the_norms_of_the_displacements() {
             let want: Vec<f64> = all.iter().map(beside).collect();
             close(&other_prompts[n * all.len()..][..all.len()], &want, 5e-5, on.name());
         }
+        // At each token, the scores of the same displacements; with them, the sums stay what they are.
+        let by_token = EdgeOptions { by_token: true, ..options };
+        let by_token = edges_of_prompts(&model, (&cases(), &cases()), &by_token, &mut |_, _| {})
+            .and_then(|results| results.stack())
+            .unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+        close(&array(&by_token, "other_prompts"), &other_prompts, 1e-6, on.name());
+        let [moved, gradients] = &pairs[0];
+        let want: Vec<f64> = all
+            .iter()
+            .flat_map(|edge| (0..tokens).map(move |t| (edge, t)))
+            .map(|(edge, t)| {
+                let (w, r) =
+                    (edge.writer.index(model.sizes()) * tokens * d, edge.reader.index(model.sizes()) * tokens * d);
+                let own = size(&moved[w..][..tokens * d]);
+                let of = |[other, _]: &[Vec<f64>; 2]| {
+                    let norm = size(&other[w..][..tokens * d]);
+                    let share = if norm > 0.0 { own / norm } else { 0.0 };
+                    (share * inner(&other[w + t * d..][..d], &gradients[r + t * d..][..d])).powi(2)
+                };
+                (pairs[1..].iter().map(of).sum::<f64>() / 2.0).sqrt()
+            })
+            .collect();
+        close(&array(&by_token, "other_prompts_by_token")[..want.len()], &want, 5e-5, on.name());
         // Without the option, no row needs another.
         let plain = edges_of_prompts(&model, (&cases(), &[]), &EdgeOptions::default(), &mut |_, _| {});
         let plain = plain.and_then(|results| results.stack()).expect("computes");

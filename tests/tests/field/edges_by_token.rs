@@ -1,7 +1,7 @@
 //! Edges at each token against the reference: predicted, exact, and their sums.
 
 use resolvent_field::{EdgeOptions, EdgePredictor, Prompts, edges_of_prompts};
-use resolvent_model::{Edge, Observable, PromptCase, Reader, Writer};
+use resolvent_model::{Architecture, Edge, Observable, PromptCase, Reader, Writer, gaussian};
 use resolvent_tests::{Subject, Twin, subjects};
 
 use super::edges::{CLEAN, CORRUPTED, along, moved, patched};
@@ -77,6 +77,36 @@ fn edges_at_each_token_add_up() {
             .map(|each| each.iter().map(|x| x * x).sum::<f64>().sqrt())
             .collect();
         close(&squares, &array(&whole, "random"), 1e-6, "random");
+    }
+}
+
+/// Random displacements at one token alone are a control of the exact effects there.
+#[test]
+fn exact_controls_at_each_token_match_the_reference() {
+    let (twin, j) = (Twin::small(), j());
+    let (all, d) = (Edge::all(&(&twin.config).into()), twin.config.n_embd);
+    let architecture: Architecture = (&twin.config).into();
+    let writers = Writer::all(architecture.sizes());
+    let base = truth(&twin, &CORRUPTED, &[], &j);
+    let random = gaussian(3, writers.len() * TOKENS * d);
+    let size = |row: &[f32]| row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+    let at_token = |edge: &Edge, token: usize| {
+        let mut rows = moved(&twin, edge.writer);
+        let writer = writers.iter().position(|one| *one == edge.writer).expect("is one");
+        for (t, row) in rows.iter_mut().enumerate() {
+            let drawn = &random[(writer * TOKENS + t) * d..][..d];
+            let share = if t == token { (size(row) / size(drawn)) as f32 } else { 0.0 };
+            row.iter_mut().zip(drawn).for_each(|(x, drawn)| *x = share * drawn);
+        }
+        (patched(&twin, edge.reader, rows, &j) - base).abs()
+    };
+    let each = all.iter().flat_map(|edge| (0..TOKENS).map(move |t| (edge, t)));
+    let want: Vec<f64> = each.map(|(edge, t)| at_token(edge, t)).collect();
+    for on in subjects() {
+        let options = EdgeOptions { exact: true, by_token: true, random: 1, seed: 3, ..EdgeOptions::default() };
+        let got = found(&twin, on, &options);
+        close(&array(&got, "random_exact_by_token"), &want, 5e-5, on.name());
+        assert!(got.array("random_exact").is_some(), "{}", on.name());
     }
 }
 

@@ -1,9 +1,9 @@
 //! Which writers carry a difference at one place: against the f64 reference, and as directions of sources.
 
-use resolvent_field::{Case, Context, Direction, edges_into};
-use resolvent_model::{Edit, Observable, RunOptions, Site, Source, Writer};
+use resolvent_field::{Case, Context, Direction, edges_into, edges_into_of_prompts};
+use resolvent_model::{Edit, Observable, PromptCase, RunOptions, Site, Source, Writer};
 use resolvent_tests::truth::wide;
-use resolvent_tests::{Twin, observed, subjects};
+use resolvent_tests::{Subject, Twin, observed, subjects};
 
 use super::edges::{CLEAN, CORRUPTED, both, moved};
 use super::{array, close, truth};
@@ -32,8 +32,49 @@ fn effects_are_those_of_the_reference() {
             let what = format!("{level},{token} on {}", on.name());
             close(&array(&result, "exact"), &exact, 1e-4, &format!("exact at {what}"));
             close(&array(&result, "first_order"), &first_order, 1e-4, &format!("first order at {what}"));
+            // The control is the size of a vector of the same length along each axis, root mean square.
+            let axis = |i: usize| {
+                let vector = (0..twin.config.n_embd).map(|k| f32::from(u8::from(k == i))).collect();
+                let source = [Source { site, token, vector }];
+                observed::read(&j, &twin.tangent(&CORRUPTED, &[], &source)).tangent.powi(2)
+            };
+            let d = twin.config.n_embd;
+            let gain = ((0..d).map(axis).sum::<f64>() / d as f64).sqrt();
+            let random: Vec<f64> = array(&result, "norm").iter().map(|norm| norm * gain).collect();
+            close(&array(&result, "random"), &random, 1e-4, &format!("control at {what}"));
         }
     }
+}
+
+/// Over prompts of several lengths, a negative token counts from the end of each.
+#[test]
+fn writers_of_many_prompts() {
+    let twin = Twin::small();
+    let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
+    let model = twin.on(&on);
+    let case = |name: &str, from: usize| PromptCase {
+        name: name.to_owned(),
+        clean: CLEAN[from..].to_vec(),
+        corrupted: Some(CORRUPTED[from..].to_vec()),
+        observable: Some(Observable::logit_diff(4, 20, 4 - from)),
+        roles: [].into(),
+        edits: Vec::new(),
+    };
+    let cases = [case("long", 0), case("short", 1)];
+    let found = edges_into_of_prompts(&model, &cases, (1, -2), &mut |_, _| {}).expect("computes");
+    for (result, case) in found.results.iter().zip(&cases) {
+        let corrupted = case.corrupted.as_ref().expect("has one");
+        let runs = both(&model, [&case.clean, corrupted]);
+        let one = Case { clean: &runs[0], corrupted: &runs[1], observable: case.observable.as_ref().expect("has one") };
+        let alone = edges_into(&one, (1, corrupted.len() - 2)).expect("computes");
+        for name in ["exact", "first_order", "whole"] {
+            close(&array(result, name), &array(&alone, name), 1e-6, name);
+        }
+    }
+    let stacked = found.stack().expect("stacks");
+    assert_eq!(stacked.array("exact").expect("effects").axes, [("prompt", 2), ("writer", 1 + twin.config.n_head + 1)]);
+    let early = edges_into_of_prompts(&model, &cases, (1, -5), &mut |_, _| {}).expect("one prompt is long enough");
+    assert_eq!((early.results.len(), early.left_out.len()), (1, 1));
 }
 
 /// The direction `writer:NAME` is the vector whose effect the analysis computes.

@@ -23,6 +23,7 @@ mod locate;
 mod noise;
 mod operator;
 mod overflow;
+mod paths;
 mod predictors;
 mod prompts;
 mod quadratic;

@@ -114,8 +114,11 @@ pub struct CircuitOptions {
     pub ablation: Ablation,
     /// Number of other prompts that take the place, for [`Ablation::Resample`].
     pub resamples: usize,
-    /// Shares of all edges that are included, from 0 to 1.
+    /// Shares of all edges that are included, from 0 to 1. Empty with [`CircuitOptions::thresholds`].
     pub shares: Vec<f64>,
+    /// Sizes of scores, descending, in place of shares: each circuit includes the edges whose mean score is as large or
+    /// larger. So the prompts decide how many these are.
+    pub thresholds: Vec<f64>,
     /// Number of random circuits of each size.
     pub random: usize,
     /// Seed of the random circuits, and of the choice of other prompts.
@@ -135,6 +138,7 @@ impl Default for CircuitOptions {
             resamples: 4,
             // Those of the MIB benchmark.
             shares: vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0],
+            thresholds: Vec::new(),
             random: 2,
             seed: 0,
             ranked_on: 0,

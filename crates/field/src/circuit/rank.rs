@@ -100,6 +100,15 @@ pub(super) fn included(order: &[usize], counts: &[usize]) -> Vec<Vec<bool>> {
     counts.iter().map(of).collect()
 }
 
+/// Returns how many of the first edges of an order have scores of each size or larger.
+///
+/// An order takes the largest score that it may take next. So the first smaller score comes after all edges of the
+/// threshold: of a greedy order, after those with a path to the logits of such edges alone.
+pub(super) fn above(order: &[usize], scores: &[f64], thresholds: &[f64]) -> Vec<usize> {
+    let count = |&threshold: &f64| order.iter().take_while(|&&edge| scores[edge].abs() >= threshold).count();
+    thresholds.iter().map(count).collect()
+}
+
 /// Returns `repeats` random circuits of each size, one after another.
 pub(super) fn random(edges: usize, counts: &[usize], (repeats, seed): (usize, u64)) -> Vec<Vec<bool>> {
     let mut state = seed;
@@ -138,6 +147,33 @@ mod tests {
             let into = edges.iter().zip(&scores).filter(|(edge, _)| edge.reader == Reader::Logits);
             into.fold(0.0f64, |most, (_, score)| most.max(score.abs()))
         });
+    }
+
+    /// A greedy circuit above a threshold has all edges that edges of this size join to the logits, and no other.
+    #[test]
+    fn thresholds_choose_by_the_size_of_scores() {
+        let model: Architecture = tiny().into();
+        let edges = Edge::all(&model);
+        let scores: Vec<f64> = (0..edges.len()).map(|e| ((e * 7919) % 1009) as f64 - 500.0).collect();
+        let order = |selection: Selection| selection.order(&edges, &scores, &model);
+        let sizes: Vec<f64> = scores.iter().map(|x| x.abs()).collect();
+        let large = |threshold: f64| sizes.iter().enumerate().filter(move |(_, x)| **x >= threshold).map(|(e, _)| e);
+        for threshold in [480.0, 300.0, 100.0, 0.0] {
+            let [top, greedy] = [Selection::Top, Selection::Greedy].map(order);
+            let n = above(&top, &scores, &[threshold])[0];
+            assert_eq!(n, large(threshold).count(), "{threshold}");
+            let n = above(&greedy, &scores, &[threshold])[0];
+            let mut joined: BTreeSet<usize> = BTreeSet::new();
+            while let Some(next) = large(threshold).find(|&e| {
+                let reader = edges[e].reader;
+                let writes = |node: &Writer| joined.iter().any(|&other| edges[other].writer == *node);
+                !joined.contains(&e) && (reader == Reader::Logits || nodes(reader, &model).iter().any(writes))
+            }) {
+                joined.insert(next);
+            }
+            assert_eq!(greedy[..n].iter().copied().collect::<BTreeSet<usize>>(), joined, "{threshold}");
+        }
+        assert_eq!(above(&[1, 0, 2], &[-2.0, 3.0, 0.5], &[4.0, 2.0, 0.5]), [0, 2, 3]);
     }
 
     #[test]

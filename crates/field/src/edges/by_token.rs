@@ -45,32 +45,51 @@ fn over_tokens(scores: &Scores<'_>, gradients: &[f32], by_token: &[f64]) -> Cert
     Certificate::new("over_tokens", apart.fold(0.0, worse), SUMS)
 }
 
-/// Adds the exact effect of each edge at each token alone, and how well the predictions agree with these.
+/// Adds the exact effect of each edge at each token alone, how well the predictions agree with these, and with `random`
+/// displacements the control of the exact effects.
 pub(super) fn with_exact(
     mut result: Labelled,
-    (case, edges, value): (&Case<'_>, &[Edge], f64),
+    (case, scores, value): (&Case<'_>, &Scores<'_>, f64),
     [clean, moved]: [&Outputs; 2],
     (predictions, floor): (&[(EdgePredictor, Vec<f64>)], f64),
+    (random, seed): (usize, u64),
 ) -> Result<Labelled> {
-    let ((run, observable), tokens) = (case.reading(), moved.tokens);
-    let (values, work) = counted(|| -> Result<Vec<f64>> {
-        let mut values = vec![value; edges.len() * tokens];
-        for t in 0..=observable.position() {
-            let alone = at_token(vec![0.0; moved.data.len()], moved, t);
-            let of_token = edge_values(run, &alone, edges, observable)?;
-            values.iter_mut().skip(t).step_by(tokens).zip(of_token).for_each(|(to, value)| *to = value);
-        }
-        Ok(values)
-    });
+    let (edges, tokens) = (scores.edges, moved.tokens);
+    let axes = [("edge", edges.len()), ("token", tokens)];
+    let (values, work) = counted(|| at_tokens(case, edges, moved, value));
     let values = values?;
     let exact: Vec<f32> = values.iter().map(|x| (x - value) as f32).collect();
     for (predictor, predicted) in predictions {
         result = agreeing(result, predictor.by_token(), (&narrow(predicted), &exact), floor);
     }
-    result
+    result = result
         .note("sweep_cost_by_token", format!("{:.1}", work.flops / pass(case)?))
-        .with("exact_by_token", &[("edge", edges.len()), ("token", tokens)], exact)
-        .certify(alone(case, clean, edges, (&values, value))?)
+        .with("exact_by_token", &axes, exact)
+        .certify(alone(case, clean, edges, (&values, value))?)?;
+    if random > 0 {
+        let mut squares = vec![0.0; values.len()];
+        for n in 0..random {
+            let data = scores.randomised(seed.wrapping_add(n as u64));
+            let found = at_tokens(case, edges, &Outputs { data, ..moved.clone() }, value)?;
+            squares.iter_mut().zip(found).for_each(|(sum, x)| *sum += (x - value).powi(2) / random as f64);
+        }
+        result =
+            result.with("random_exact_by_token", &axes, squares.iter().map(|square| square.sqrt() as f32).collect());
+    }
+    Ok(result)
+}
+
+/// Returns the values of the observable, `[E, T]`, under each displacement at one token alone along each edge. `value`
+/// is that of the run, which tokens that the observable does not read leave as it is.
+fn at_tokens(case: &Case<'_>, edges: &[Edge], moved: &Outputs, value: f64) -> Result<Vec<f64>> {
+    let ((run, observable), tokens) = (case.reading(), moved.tokens);
+    let mut values = vec![value; edges.len() * tokens];
+    for t in 0..=observable.position() {
+        let alone = at_token(vec![0.0; moved.data.len()], moved, t);
+        let of_token = edge_values(run, &alone, edges, observable)?;
+        values.iter_mut().skip(t).step_by(tokens).zip(of_token).for_each(|(to, value)| *to = value);
+    }
+    Ok(values)
 }
 
 /// Returns `rows [W, T, d]` with those of `from` at one token.

@@ -4,7 +4,7 @@ use resolvent_model::{Edit, Mode, Site, StreamEdits, Writer, captures, ends_at_l
 
 use super::{SUMS, displacement};
 use crate::case::Case;
-use crate::certificate::{Certificate, alone, dot, narrow};
+use crate::certificate::{Certificate, alone, dot, narrow, norm};
 use crate::derivatives::derivatives;
 use crate::error::Result;
 use crate::labelled::Labelled;
@@ -17,9 +17,10 @@ use crate::place::{Place, inside};
 /// Both runs must have been prepared for [`path_sites`](resolvent_model::path_sites).
 ///
 /// Arrays, over the W writers before level l: `first_order [W]`, `exact [W]`, and `norm [W]`, the length of the vector
-/// that is added; `whole [2]`, the first-order and the exact effect of the whole difference, which is the patch of the
-/// place; `clean_value [1]` and `corrupted_value [1]`. The metadata name the `writers`, separated by commas, and the
-/// `place`.
+/// that is added; `random [W]`, a control: the root mean square of the first-order effect over vectors of this length
+/// in random directions; `whole [2]`, the first-order and the exact effect of the whole difference, which is the patch
+/// of the place; `clean_value [1]` and `corrupted_value [1]`. The metadata name the `writers`, separated by commas,
+/// and the `place`.
 ///
 /// Certificates: the first-order effects of the writers and of biases behind a norm add up to that of the whole
 /// difference (`into_place`); three of the exact effects agree with single runs (`alone`).
@@ -54,6 +55,8 @@ pub fn edges_into(case: &Case<'_>, place: Place) -> Result<Labelled> {
     let biases = moved.biases.chunks(moved.tokens * d).take(level).enumerate();
     let biases = biases.map(|(l, rows)| dot(&chi, &passed(Writer::Head(l, 0), row(rows))));
     let whole = dot(&chi, &difference);
+    let norms: Vec<f64> = vectors.iter().map(|vector| norm(vector)).collect();
+    let of_random = norm(&chi) / (d as f64).sqrt();
     let (sum, size) = first_order
         .iter()
         .copied()
@@ -77,7 +80,8 @@ pub fn edges_into(case: &Case<'_>, place: Place) -> Result<Labelled> {
         .note("place", format!("{level},{token}"))
         .with("first_order", &axis, narrow(&first_order))
         .with("exact", &axis, narrow(of_writers))
-        .with("norm", &axis, vectors.iter().map(|vector| dot(vector, vector).sqrt() as f32).collect())
+        .with("norm", &axis, narrow(&norms))
+        .with("random", &axis, norms.iter().map(|norm| (norm * of_random) as f32).collect())
         .with("whole", &[("prediction", 2)], vec![whole as f32, patched[0] as f32])
         .with("clean_value", &[("value", 1)], vec![clean as f32])
         .with("corrupted_value", &[("value", 1)], vec![corrupted as f32])

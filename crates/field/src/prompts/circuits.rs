@@ -1,11 +1,11 @@
-//! Edges, direct contributions, subspace patches and logit lenses of many prompts.
+//! Edges, paths, direct contributions, subspace patches and logit lenses of many prompts.
 
-use resolvent_model::{EditedPrompt, Model, PromptCase, Run, Site, from_end, path_sites};
+use resolvent_model::{Edge, EditedPrompt, Model, PromptCase, Run, Site, from_end, path_sites};
 
 use super::{CaseRuns, Prompts, clean_alone, others, over_prompts};
 use crate::attribution::{AttributeOptions, attribute};
 use crate::case::Case;
-use crate::edges::{EdgeOptions, edges_beside};
+use crate::edges::{EdgeOptions, edges_beside, edges_into, paths};
 use crate::error::Result;
 use crate::lens::{LensOptions, lens};
 use crate::slice::OnProgress;
@@ -48,6 +48,41 @@ fn other_pairs(model: &Model, pairs: &[PromptCase], (case, count): (&Case<'_>, u
     });
     let prompts: Vec<EditedPrompt<'_>> = both.collect();
     Ok(model.run_edited(&prompts, &path_sites(model.sizes()))?)
+}
+
+/// Computes which writers carry the difference of each of many pairs of prompts at a place (level, token); see
+/// [`edges_into`]. The token counts from the end if it is negative.
+///
+/// # Errors
+/// As [`over_prompts`].
+pub fn edges_into_of_prompts(
+    model: &Model,
+    cases: &[PromptCase],
+    (level, token): (usize, i64),
+    progress: OnProgress<'_>,
+) -> Result<Prompts> {
+    let one = |runs: &CaseRuns<'_>| {
+        let case = runs.patched()?;
+        case.check()?;
+        edges_into(&case, (level, from_end("token position", token, case.corrupted.tokens().len())?))
+    };
+    let analysis = &mut |runs: &[CaseRuns<'_>]| Ok(runs.iter().map(one).collect());
+    over_prompts(model, cases, &path_sites(model.sizes()), analysis, progress)
+}
+
+/// Patches some edges of many pairs of prompts; see [`paths`].
+///
+/// # Errors
+/// As [`over_prompts`].
+pub fn paths_of_prompts(
+    model: &Model,
+    cases: &[PromptCase],
+    edges: &[Edge],
+    progress: OnProgress<'_>,
+) -> Result<Prompts> {
+    edges.iter().try_for_each(|edge| edge.check(model.architecture()))?;
+    let analysis = &mut |runs: &[CaseRuns<'_>]| Ok(runs.iter().map(|runs| paths(&runs.patched()?, edges)).collect());
+    over_prompts(model, cases, &path_sites(model.sizes()), analysis, progress)
 }
 
 /// Decomposes the observables of many prompts; see [`crate::attribute`].

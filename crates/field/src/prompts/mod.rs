@@ -36,7 +36,10 @@ use crate::study::left_out::{LeftOut, ends, may_pass};
 use crate::transfer::{TransferOptions, transfer};
 
 pub(crate) use average::WIDE;
-pub use circuits::{attribute_of_prompts, edges_of_prompts, lens_of_prompts, subspace_of_prompts};
+pub use circuits::{
+    attribute_of_prompts, edges_into_of_prompts, edges_of_prompts, lens_of_prompts, paths_of_prompts,
+    subspace_of_prompts,
+};
 pub(crate) use columns::{EachPrompt, OnePrompt, Places, Selected, Visit, columns};
 pub use features::features_of_prompts;
 pub(crate) use joined::Joined;
