@@ -14,6 +14,9 @@ use crate::observable::RequiredObservable;
 use crate::options::{CorruptedArgs, ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks};
 
+/// Edges in a table.
+const TOP: usize = 20;
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -46,6 +49,10 @@ pub(crate) struct Args {
     /// Shares of all edges that are included, ascending, with commas
     #[arg(long, value_name = "SHARES", value_delimiter = ',')]
     shares: Vec<f64>,
+    /// Sizes of mean scores, descending, with commas, instead of shares: each circuit includes the edges whose score is
+    /// as large or larger
+    #[arg(long, value_name = "SCORES", value_delimiter = ',', conflicts_with_all = ["shares", "prune"])]
+    threshold: Vec<f64>,
     /// Random circuits of each size to compare with
     #[arg(long, value_name = "N", default_value_t = CircuitOptions::default().random)]
     controls: usize,
@@ -55,9 +62,9 @@ pub(crate) struct Args {
     /// Rank the edges on the first N prompts of the file, and measure on the others
     #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts")]
     ranked_on: usize,
-    /// Edges in the printed table
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    top: usize,
+    /// Edges in the printed table, 20 without it; also, up to 200, in the graph of --plot, 40 without it
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
     #[command(flatten)]
     observable: RequiredObservable,
     #[command(flatten)]
@@ -69,10 +76,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
-    let output = args.output.prepare()?;
+    let output = args.output.prepare()?.edges(args.top.filter(|&count| count > 0));
     args.graph.prepare()?;
     let model = args.model.open()?;
-    let shares = if args.shares.is_empty() { CircuitOptions::default().shares } else { args.shares.clone() };
+    let shares = match args.shares.is_empty() && args.threshold.is_empty() {
+        true => CircuitOptions::default().shares,
+        false => args.shares.clone(),
+    };
     let options = CircuitOptions {
         score: args.score,
         steps: args.steps,
@@ -81,6 +91,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         ablation: args.ablation,
         resamples: args.resamples,
         shares,
+        thresholds: args.threshold.clone(),
         random: args.controls,
         seed: args.seed,
         ranked_on: args.ranked_on,
@@ -105,8 +116,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         let (score, ablation) = (args.score.name(), args.ablation);
         let ablation = if ablation == Ablation::Resample { "resampled" } else { ablation.name() };
         let title = format!("circuits of edges ranked by {score}; all others {ablation}; mean over prompts: {prompts}");
-        let edges = strongest_edges("edges with the largest mean scores", &result, args.top);
-        let edges = edges.filter(|_| args.top > 0);
+        let edges = strongest_edges("edges with the largest mean scores", &result, args.top.unwrap_or(TOP));
+        let edges = edges.filter(|_| args.top != Some(0));
         let tables = [circuit_sizes(&title, &result), edges].into_iter().flatten();
         let tables: String = tables.map(|table| format!("{}\n", table.text())).collect();
         let pruned =

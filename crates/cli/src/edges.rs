@@ -2,18 +2,27 @@
 
 use std::fmt::Write as _;
 
-use resolvent::field::{Case, EdgeOptions, EdgePredictor, Prompts, edges, edges_into, edges_of_prompts};
-use resolvent::model::{Run, path_sites};
-use resolvent::{Labelled, Place};
+use resolvent::Labelled;
+use resolvent::field::{
+    Case, EdgeOptions, EdgePredictor, Prompts, edges, edges_from_to, edges_into, edges_into_of_prompts,
+    edges_of_prompts, paths, paths_of_prompts,
+};
+use resolvent::model::{Edge, from_end, path_sites};
 use resolvent_report::{strongest_edges, strongest_edges_by_token};
 
 use crate::Failure;
 use crate::edits::EditArgs;
 use crate::graph::GraphArgs;
 use crate::observable::RequiredObservable;
-use crate::options::{CorruptedArgs, ModelArgs, PromptArgs, parse_place};
-use crate::output::{OutputArgs, checks, label, labels};
-use crate::prompts::{Outcome, from_end};
+use crate::options::{CorruptedArgs, ModelArgs, PromptArgs, parse_place, split_place};
+use crate::output::{Output, OutputArgs, checks, label, labels};
+use crate::prompts::{Cases, Outcome, from_end as labels_from_end};
+
+/// The options of the analysis of all edges.
+const WHOLE: [&str; 7] = ["predictors", "steps", "exact", "by_token", "random", "seed", "controls"];
+
+/// Edges in a table.
+const TOP: usize = 20;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -42,16 +51,22 @@ pub(crate) struct Args {
     /// Seed of the random displacements
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Only edges into the residual stream at this place, from every head and MLP below it, to first order and exactly
-    #[arg(long, value_name = "L,T", allow_hyphen_values = true,
-          conflicts_with_all = ["predictors", "exact", "by_token", "prompts", "graph"])]
+    /// Only edges into the residual stream at this place, from every head and MLP below it, to first order and exactly;
+    /// a negative token counts from the end
+    #[arg(long, value_name = "L,T", allow_hyphen_values = true, conflicts_with_all = WHOLE, conflicts_with = "graph")]
     into: Option<String>,
+    /// Only edges from these writers, with commas: input, a0.h1, m3. Each is patched alone, and all together
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = WHOLE, conflicts_with = "into")]
+    from: Vec<String>,
+    /// The readers of --from, with commas: a4.h1<v> (or <q>, <k>; a4.h1 is all three), m4, logits
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "logits", requires = "from")]
+    to: Vec<String>,
     /// Other prompts of the file whose displacements are a control of each score
     #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts")]
     controls: usize,
-    /// Edges in the printed table
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    top: usize,
+    /// Edges in the printed table, 20 without it; also, up to 200, in the graph of --plot, 40 without it
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
     #[command(flatten)]
     observable: RequiredObservable,
     #[command(flatten)]
@@ -63,7 +78,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
-    let output = args.output.prepare()?;
+    let output = args.output.prepare()?.edges(args.top.filter(|&count| count > 0));
     args.graph.prepare()?;
     if args.graph.is_given() {
         args.prompt.set.shards.refuse_beside("--graph")?;
@@ -79,60 +94,94 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         seed: args.seed,
     };
     let sites = path_sites(model.sizes());
+    let chosen = match &args.from[..] {
+        [] => None,
+        from => Some(edges_from_to(model.architecture(), from, &args.to)?),
+    };
     if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
-        let set = if options.controls > 0 { cases.everything() } else { Vec::new() };
-        let result = cases.all(|model, cases, progress| edges_of_prompts(model, (cases, &set), &options, progress))?;
-        if let Outcome::Whole(result) = &result {
-            args.graph.write(result)?;
-        }
-        return cases.finish(output, result, &[], &|result| {
-            table(&Prompts::averaged(result), &[], args.top, "mean over prompts")
-        });
+        return of_prompts(args, &cases, output, (chosen.as_deref(), &options));
     }
     let (observable, prompts) = args.corrupted.with(&model, &args.prompt, &args.observable)?;
     let runs = args.edits.run_all(&model, &prompts, &sites)?;
     let case = Case { clean: &runs[0], corrupted: &runs[1], observable: &observable };
+    let output = output.naming(&runs[1], Some(&args.observable));
     if let Some(text) = &args.into {
         let place = parse_place(text, &runs[1])?;
         let result = edges_into(&case, place)?;
+        let at = format!("h[{},{}] {}", place.0, place.1, label(&runs[1], place.1));
         return output
-            .naming(&runs[1], Some(&args.observable))
-            .finish(&result, || format!("{}{}", writers(&result, &runs[1], place, args.top), checks(&result)));
+            .finish(&result, || format!("{}{}", writers(&result, &at, args.top.unwrap_or(TOP)), checks(&result)));
     }
-    let result = edges(&case, &options)?;
+    let result = match &chosen {
+        Some(edges) => paths(&case, edges)?,
+        None => edges(&case, &options)?,
+    };
     args.graph.write(&result)?;
-    output.naming(&runs[1], Some(&args.observable)).finish(&result, || {
+    output.finish(&result, || {
         let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);
         let (from, to) = (value("corrupted_value"), value("clean_value"));
         let on = format!("J = {}: corrupted {from:.4}, clean {to:.4}", args.observable.title());
         let labels = labels(&runs[1]);
-        format!("{}{}{}", table(&result, &labels, args.top, &on), agreements(&result), checks(&result))
+        let table = table(&result, &labels, args.top.unwrap_or(TOP), &on);
+        format!("{table}{}{}{}", together(&result), agreements(&result), checks(&result))
     })
 }
 
-/// Formats the writers with the largest exact effects.
-fn writers(result: &Labelled, run: &Run, place: Place, count: usize) -> String {
+/// Computes and shows the results of a prompt file.
+fn of_prompts(
+    args: &Args,
+    cases: &Cases<'_>,
+    output: Output<'_>,
+    (chosen, options): (Option<&[Edge]>, &EdgeOptions),
+) -> Result<(), Failure> {
+    if let Some(text) = &args.into {
+        let (level, token) = split_place(text)?;
+        let result = cases.all(|model, cases, progress| {
+            let level = from_end("level", level, model.sizes().layers + 1)?;
+            edges_into_of_prompts(model, cases, (level, token), progress)
+        })?;
+        let at = format!("h[{level},{token}]");
+        return cases
+            .finish(output, result, &[], &|result| writers(&Prompts::averaged(result), &at, args.top.unwrap_or(TOP)));
+    }
+    let set = if options.controls > 0 { cases.everything() } else { Vec::new() };
+    let result = cases.all(|model, cases, progress| match chosen {
+        Some(edges) => paths_of_prompts(model, cases, edges, progress),
+        None => edges_of_prompts(model, (cases, &set), options, progress),
+    })?;
+    if let Outcome::Whole(result) = &result {
+        args.graph.write(result)?;
+    }
+    cases.finish(output, result, &[], &|result| {
+        let averaged = Prompts::averaged(result);
+        format!("{}{}", table(&averaged, &[], args.top.unwrap_or(TOP), "mean over prompts"), together(&averaged))
+    })
+}
+
+/// Formats the writers with the largest exact effects at a place. Of a prompt file, these are means.
+fn writers(result: &Labelled, at: &str, count: usize) -> String {
     let of = |name: &str| result.array(name).map_or(&[][..], |array| &array.data);
-    let (first_order, exact, norm, whole) = (of("first_order"), of("exact"), of("norm"), of("whole"));
+    let (first_order, exact, norm, random) = (of("first_order"), of("exact"), of("norm"), of("random"));
     let names = result.list("writers").unwrap_or_default();
     let mut order: Vec<usize> = (0..exact.len()).collect();
     order.sort_by(|&a, &b| exact[b].abs().total_cmp(&exact[a].abs()));
-    let (level, token) = place;
+    let whole = of("whole").get(1).copied().unwrap_or(f32::NAN);
     let mut text = format!(
-        "writers of the difference at h[{level},{token}] {}, the {} strongest of {}; the whole difference: {:.4}\n\
-         {:<12} {:>10} {:>12} {:>10}\n",
-        label(run, token),
+        "writers of the difference at {at}, the {} strongest of {}; the whole difference: {whole:.4}\n\
+         {:<12} {:>10} {:>12} {:>10} {:>10}\n",
         count.min(order.len()),
         order.len(),
-        whole[1],
         "writer",
         "exact",
         "first order",
+        "random",
         "|vector|"
     );
     for &i in order.iter().take(count) {
+        let [name, exact, first_order] =
+            [names[i].to_owned(), format!("{:.4}", exact[i]), format!("{:.4}", first_order[i])];
         let _infallible =
-            writeln!(text, "{:<12} {:>10.4} {:>12.4} {:>10.3}", names[i], exact[i], first_order[i], norm[i]);
+            writeln!(text, "{name:<12} {exact:>10} {first_order:>12} {:>10.4} {:>10.3}", random[i], norm[i]);
     }
     let sum = |values: &[f32]| values.iter().map(|&x| f64::from(x)).sum::<f64>();
     let _infallible = writeln!(
@@ -145,6 +194,21 @@ fn writers(result: &Labelled, run: &Run, place: Place, count: usize) -> String {
     text
 }
 
+/// Formats the effect of all chosen edges at once; nothing for a result of all edges.
+fn together(result: &Labelled) -> String {
+    let value = |name| result.array(name).map(|array| f64::from(array.data[0]));
+    let (Some(together), Some(clean), Some(corrupted), Some(exact)) =
+        (value("together"), value("clean_value"), value("corrupted_value"), result.array("exact"))
+    else {
+        return String::new();
+    };
+    let sum: f64 = exact.data.iter().map(|&x| f64::from(x)).sum();
+    let whole = clean - corrupted;
+    format!(
+        "patched together: {together:.4} of {whole:.4}, clean - corrupted; the sum of their effects alone: {sum:.4}\n"
+    )
+}
+
 /// Formats the strongest edges: at a token, if the result has values by token. `labels` are the texts of the tokens;
 /// without any, tokens count from the end.
 fn table(result: &Labelled, labels: &[String], count: usize, on: &str) -> String {
@@ -153,7 +217,7 @@ fn table(result: &Labelled, labels: &[String], count: usize, on: &str) -> String
         Some(by_token) => {
             let (all, tokens) = (by_token.data.len(), by_token.axes[1].1);
             let title = format!("strongest {} of {number} edges at {tokens} tokens; {on}", count.min(all));
-            let labels = if labels.is_empty() { from_end(tokens) } else { labels.to_vec() };
+            let labels = if labels.is_empty() { labels_from_end(tokens) } else { labels.to_vec() };
             strongest_edges_by_token(&title, result, &labels, count)
         }
         None => strongest_edges(&format!("strongest {} of {number} edges; {on}", count.min(number)), result, count),

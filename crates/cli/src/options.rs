@@ -253,10 +253,15 @@ impl DirectionArgs {
 
 /// Parses a place `l,t`; negative numbers count from the end.
 pub(crate) fn parse_place(text: &str, run: &Run) -> Result<Place, Failure> {
-    let parsed = text.split_once(',').and_then(|(l, t)| Some((l.trim().parse().ok()?, t.trim().parse().ok()?)));
-    let (level, at) = parsed.ok_or_else(|| format!("invalid place `{text}`: expected LEVEL,TOKEN such as 3,-1"))?;
+    let (level, at) = split_place(text)?;
     let levels = run.model().sizes().layers + 1;
     Ok((from_end("level", level, levels)?, from_end("token position", at, run.tokens().len())?))
+}
+
+/// Splits `LEVEL,TOKEN`; negative numbers count from the end.
+pub(crate) fn split_place(text: &str) -> Result<(i64, i64), Failure> {
+    let parsed = text.split_once(',').and_then(|(l, t)| Some((l.trim().parse().ok()?, t.trim().parse().ok()?)));
+    Ok(parsed.ok_or_else(|| format!("invalid place `{text}`: expected LEVEL,TOKEN such as 3,-1"))?)
 }
 
 /// Parses places: each text is `LEVEL,TOKEN`, or `LEVEL` for its tokens up to `last`.

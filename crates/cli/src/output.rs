@@ -18,7 +18,7 @@ pub(crate) struct OutputArgs {
     /// Write the arrays to a .safetensors or .json file
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// Draw the result into a .svg or .png file
+    /// Draw the result into a .svg, .png or .html file
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,
     /// Print the arrays to stdout as JSON
@@ -35,7 +35,7 @@ impl OutputArgs {
         if let Some(path) = &self.plot {
             Figure::check_path(path)?;
         }
-        Ok(Output { args: self, labels: Vec::new(), observable: None, drawn: None })
+        Ok(Output { args: self, labels: Vec::new(), observable: None, drawn: None, edges: None })
     }
 
     /// Does what [`OutputArgs::prepare`] does for an analysis without figures.
@@ -61,6 +61,8 @@ pub(crate) struct Output<'a> {
     observable: Option<String>,
     /// What a plot shows, if it is not the result itself.
     drawn: Option<Labelled>,
+    /// How many edges a graph has at most.
+    edges: Option<usize>,
 }
 
 impl Output<'_> {
@@ -77,6 +79,13 @@ impl Output<'_> {
     pub(crate) fn of_prompts(mut self, averaged: &Labelled, labels: &[String]) -> Self {
         self.labels = labels.to_vec();
         self.drawn = Some(averaged.clone());
+        self
+    }
+
+    /// Sets how many edges a graph has at most; `None` leaves it to the figure.
+    #[must_use]
+    pub(crate) fn edges(mut self, count: Option<usize>) -> Self {
+        self.edges = count;
         self
     }
 
@@ -126,12 +135,18 @@ impl Output<'_> {
 
     /// Returns the figures of a result as one drawing.
     fn plot(&self, result: &Labelled) -> Result<Figure, Failure> {
-        let named = self.observable.as_ref().map(|text| result.clone().note("observable_text", text));
+        let mut named = result.clone();
+        if let Some(text) = &self.observable {
+            named = named.note("observable_text", text);
+        }
+        if let Some(count) = self.edges {
+            named = named.note("drawn_edges", count.to_string());
+        }
         let labels = match self.labels.is_empty() {
             true => result.list("tokens").unwrap_or_default().into_iter().map(|id| format!("#{id}")).collect(),
             false => self.labels.clone(),
         };
-        let mut figures = figures(named.as_ref().unwrap_or(result), &labels);
+        let mut figures = figures(&named, &labels);
         match figures.len() {
             0 => Err(no_figures()),
             1 => Ok(figures.remove(0)),

@@ -1,13 +1,14 @@
-//! `Model.path_patch`: direct paths between chosen heads and MLPs.
+//! `Model.paths` and `Model.path_patch`: direct paths between chosen heads and MLPs.
 
 use pyo3::prelude::*;
-use resolvent::field::{Case, path_patch};
-use resolvent::model::{Edge, Reader, Writer, outputs_of, path_sites};
+use resolvent::field::{Case, edges_from_to, path_patch};
+use resolvent::model::{outputs_of, path_sites};
 
 use crate::classes::PyModel;
-use crate::failure::{Failure, Result, value_error};
+use crate::failure::{Failure, Result};
 use crate::lists::Many;
 use crate::observable::Given;
+use crate::result::PyResultOf;
 use crate::work::detached;
 
 #[pymethods]
@@ -16,8 +17,8 @@ impl PyModel {
     /// every token, by direct paths alone. All of these paths are patched together: J(patched) - J(corrupted).
     ///
     /// `senders` are writers: `a0.h1` (a head), `m3` (an MLP), `input` (the embedding). `receivers` are readers:
-    /// `a3.h5<q>`, `<k>` or `<v>` (queries, keys or values of a head), `m3`, `logits`. Pairs whose sender does not
-    /// write before the receiver reads are left out. `edges(exact=True)` patches every path by itself.
+    /// `a3.h5<q>`, `<k>` or `<v>` (queries, keys or values of a head; `a3.h5` is all three), `m3`, `logits`. Pairs
+    /// whose sender does not write before the receiver reads are left out. `paths` has each path by itself too.
     #[pyo3(
         signature = (clean, corrupted, observable, senders, receivers = Many::one("logits")),
         text_signature = "($self, clean, corrupted, observable, senders, receivers=\"logits\")"
@@ -31,21 +32,7 @@ impl PyModel {
         senders: Many<String>,
         receivers: Many<String>,
     ) -> Result<f64> {
-        let (architecture, sizes) = (self.model.architecture(), self.model.sizes());
-        let writers = senders.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Writer>>>()?;
-        let readers = receivers.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Reader>>>()?;
-        let (known_writers, known_readers) = (Writer::all(sizes), Reader::all(sizes));
-        if let Some(unknown) = writers.iter().find(|writer| !known_writers.contains(writer)) {
-            return Err(value_error(format!("the model has no sender {unknown}")));
-        }
-        if let Some(unknown) = readers.iter().find(|reader| !known_readers.contains(reader)) {
-            return Err(value_error(format!("the model has no receiver {unknown}")));
-        }
-        let wanted = |edge: &Edge| writers.contains(&edge.writer) && readers.contains(&edge.reader);
-        let edges: Vec<Edge> = Edge::all(architecture).into_iter().filter(wanted).collect();
-        if edges.is_empty() {
-            return Err(value_error("no sender writes before a receiver reads; give senders of earlier blocks"));
-        }
+        let edges = edges_from_to(self.model.architecture(), &senders.0, &receivers.0)?;
         let sites = path_sites(self.model.sizes());
         let prepared = |prompt, what| self.prepared(prompt, &sites, what);
         let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);
@@ -55,5 +42,31 @@ impl PyModel {
             let of_senders = outputs_of(&[&clean])?.remove(0);
             Ok::<_, Failure>(path_patch(&corrupted, &of_senders, &edges, &j)? - corrupted.value(&j)?)
         })
+    }
+    /// Path patching of chosen paths, each alone and all together: senders and receivers as in `path_patch`.
+    ///
+    /// Arrays: `edges` [E, 2], indices into the comma-separated names `writers` and `readers` of the metadata;
+    /// `first_order`, `random`, `exact` [E], of each path alone; `together`, `clean_value`, `corrupted_value` [1].
+    #[pyo3(
+        signature = (clean, corrupted, observable, senders, receivers = Many::one("logits")),
+        text_signature = "($self, clean, corrupted, observable, senders, receivers=\"logits\")"
+    )]
+    fn paths(
+        &self,
+        py: Python<'_>,
+        clean: &Bound<'_, PyAny>,
+        corrupted: &Bound<'_, PyAny>,
+        observable: Given<'_>,
+        senders: Many<String>,
+        receivers: Many<String>,
+    ) -> Result<PyResultOf> {
+        let edges = edges_from_to(self.model.architecture(), &senders.0, &receivers.0)?;
+        let sites = path_sites(self.model.sizes());
+        let prepared = |prompt, what| self.prepared(prompt, &sites, what);
+        let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);
+        let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title());
+        let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
+        let result = detached(py, |_| resolvent::field::paths(&case, &edges))?;
+        PyResultOf::new(py, result, Some(&corrupted), Some(&title))
     }
 }

@@ -14,7 +14,7 @@ use resolvent_report::{Figure, Grid, figures, write_graph};
 use crate::arrays::to_numpy;
 use crate::classes::labels;
 use crate::failure::{Failure, Result, value_error};
-use crate::lists::shown;
+use crate::lists::{counts, shown};
 
 /// Names and lengths of the axes, outermost first.
 type Axes = Vec<(&'static str, usize)>;
@@ -92,9 +92,13 @@ impl PyResultOf {
         Ok(result)
     }
 
-    /// Returns the figures as one drawing; `None` if there are none.
-    fn figure(&self, py: Python<'_>) -> Result<Option<Figure>> {
-        let mut figures = figures(&self.labelled(py)?, &self.labels);
+    /// Returns the figures as one drawing, graphs with so many edges at most; `None` if there are none.
+    fn figure(&self, py: Python<'_>, edges: Option<i64>) -> Result<Option<Figure>> {
+        let mut result = self.labelled(py)?;
+        if let Some(edges) = counts::<usize>("edges", edges)? {
+            result = result.note("drawn_edges", edges.to_string());
+        }
+        let mut figures = figures(&result, &self.labels);
         Ok(match figures.len() {
             0 => None,
             1 => Some(figures.remove(0)),
@@ -294,25 +298,28 @@ impl PyResultOf {
         Ok(slf.py().import("resolvent._matplotlib")?.call_method1("draw", (slf, name, ax))?)
     }
 
-    /// The figures of the analysis as one SVG drawing; None if it has none.
-    fn svg(&self, py: Python<'_>) -> Result<Option<String>> {
-        Ok(self.figure(py)?.map(|figure| figure.svg()))
+    /// The figures of the analysis as one SVG drawing; None if it has none. Graphs have so many `edges` at most (up to
+    /// 200; without it, 40).
+    #[pyo3(signature = (*, edges = None))]
+    fn svg(&self, py: Python<'_>, edges: Option<i64>) -> Result<Option<String>> {
+        Ok(self.figure(py, edges)?.map(|figure| figure.svg()))
     }
 
-    /// Writes the arrays with their provenance (.safetensors, .json) the figures (.svg, .png),
-    /// or the graph of edges (.graphml), by the ending.
-    fn save(&self, py: Python<'_>, path: PathBuf) -> Result<()> {
+    /// Writes the arrays with their provenance (.safetensors, .json) the figures (.svg, .png, .html),
+    /// or the graph of edges (.graphml), by the ending. `edges` is as in `svg`.
+    #[pyo3(signature = (path, *, edges = None))]
+    fn save(&self, py: Python<'_>, path: PathBuf, edges: Option<i64>) -> Result<()> {
         match path.extension().and_then(|e| e.to_str()) {
             Some("safetensors" | "json") => Ok(self.labelled(py)?.write(&path)?),
             Some("graphml") => Ok(write_graph(&self.labelled(py)?, &path)?),
-            Some("svg" | "png") => {
+            Some("svg" | "png" | "html") => {
                 let none = || value_error(format!("`{}` has no figures", self.analysis()));
-                Ok(self.figure(py)?.ok_or_else(none)?.write(&path)?)
+                Ok(self.figure(py, edges)?.ok_or_else(none)?.write(&path)?)
             }
             _ => {
                 let path = path.display();
                 Err(value_error(format!(
-                    "{path}: a result file ends in .safetensors or .json, its figures in .svg or .png, its graph in .graphml"
+                    "{path}: a result file ends in .safetensors or .json, its figures in .svg, .png or .html, its graph in .graphml"
                 )))
             }
         }
@@ -321,7 +328,8 @@ impl PyResultOf {
     /// Reads a result that was written as .safetensors or .json, here or on the command line. It equals the saved one.
     #[staticmethod]
     fn load(py: Python<'_>, path: PathBuf) -> Result<Self> {
-        if let Some(figure @ ("svg" | "png" | "graphml")) = path.extension().and_then(|ending| ending.to_str()) {
+        if let Some(figure @ ("svg" | "png" | "html" | "graphml")) = path.extension().and_then(|ending| ending.to_str())
+        {
             let path = path.display();
             return Err(value_error(format!(
                 "{path}: a .{figure} file is a drawing of a result; load the result from .safetensors or .json"

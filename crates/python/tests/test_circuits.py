@@ -82,6 +82,30 @@ def test_paths_between_chosen_nodes(model):
     ):
         with pytest.raises(ValueError, match=message):
             model.path_patch(CLEAN, CORRUPTED, J, senders, receivers)
+    # A head alone is its queries, keys and values; each path is beside all of them together.
+    result = model.paths(CLEAN, CORRUPTED, J, ["m0", "a0.h1"], "a1.h2")
+    assert result["exact"].shape == (6,) and {"alone", "together"} <= set(result.checks)
+    ends = [(writers[int(w)], readers[int(r)]) for w, r in result["edges"]]
+    assert {end for _, end in ends} == {"a1.h2<q>", "a1.h2<k>", "a1.h2<v>"}
+    assert np.allclose(result["exact"], [one[end] for end in ends], atol=1e-4)
+    together = model.path_patch(CLEAN, CORRUPTED, J, ["m0", "a0.h1"], "a1.h2")
+    assert result["together"][0] == pytest.approx(together, abs=1e-5)
+    prompts = model.prompts([{"clean": CLEAN, "corrupted": CORRUPTED}], observable=J)
+    many = prompts.paths(["m0", "a0.h1"], "a1.h2")
+    assert many["together"][0, 0] == pytest.approx(together, abs=1e-4)
+
+
+def test_writers_of_a_place(model):
+    one = model.edges_into(CLEAN, CORRUPTED, J, (1, -1))
+    assert one["random"].shape == one["exact"].shape == (6,)
+    many = model.prompts([{"clean": CLEAN, "corrupted": CORRUPTED}], observable=J).edges_into((1, -1))
+    assert np.allclose(many["exact"][0], one["exact"], atol=1e-4)
+
+
+def test_graphs_have_as_many_edges_as_asked(model):
+    result = model.edges(CLEAN, CORRUPTED, J)
+    drawn = {edges: result.svg(edges=edges).count('class="edge"') for edges in (5, 30)}
+    assert drawn == {5: 5, 30: 30} and result.svg().count('class="edge"') == 40
 
 
 def test_subspace_patches_and_their_parts(model):
@@ -115,6 +139,11 @@ def test_circuits_of_prompts(model):
     faithful = result["faithfulness.mean"]
     assert faithful[0] == pytest.approx(0, abs=1e-4) and faithful[2] == pytest.approx(1, abs=1e-4)
     assert list(result["size"]) == [0, 55, 110]
+    above = prompts.circuit(score="first_order", thresholds=[1.0, 0.1], controls=0)
+    sizes = [(np.abs(above["score"]) >= least).sum() for least in (1.0, 0.1)]
+    assert list(above["size"]) == sizes and 0 < sizes[0] < sizes[1] and np.allclose(above["threshold"], [1.0, 0.1])
+    with pytest.raises(ValueError, match="give one of both"):
+        prompts.circuit(thresholds=[0.1], shares=[0.5])
     with pytest.raises(ValueError, match="first_order, integrated, integrated_activations, relp or exact"):
         prompts.circuit(score="curvature")
     assert prompts.edges()["first_order"].shape == (1, 110)

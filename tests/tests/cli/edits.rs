@@ -65,6 +65,7 @@ fn an_analysis_runs_under_edits() {
         &["quadratic", "--at=0,1"],
         &["edges", "--corrupted-tokens", "3,14,21,9,2", "--exact", "--by-token"],
         &["edges", "--corrupted-tokens", "3,14,21,9,2", "--into=1,2"],
+        &["edges", "--corrupted-tokens", "3,14,21,9,2", "--from=input,a0.h0", "--to=a1.h1,m0"],
         &["slice", "--from=0,1", "--to=1,2", "--rank", "2", "--nodes", "2"],
         &pair,
     ] {

@@ -44,6 +44,9 @@ fn every_analysis_takes_many_prompts() {
         ("patch --sites z --predictors relp,curvature", "predicted.z", "prompt,predictor,block,head,token"),
         ("transfer --controls 1", "fraction", "prompt,level,token"),
         ("edges --by-token --exact", "exact_by_token", "prompt,edge,token"),
+        ("edges --by-token --exact --random 1", "random_exact_by_token", "prompt,edge,token"),
+        ("edges --into=-1,-2", "exact", "prompt,writer"),
+        ("edges --from input,m0 --to a1.h0,logits", "together", "prompt,value"),
         ("regime --sites=0,-1 --direction random", "radius", "prompt,site"),
         ("quadratic --at 0,-1 -k 2", "curvature", "prompt,direction"),
         ("green --source 0,1", "norm", "prompt,level,token"),
@@ -246,6 +249,32 @@ fn slices_of_prompts_are_those_of_each_prompt() {
 }
 
 /// Options of many prompts are refused beside a single one, instead of being ignored.
+/// Edges of a place, and chosen ones, take no option of the analysis of all edges: none is silently ignored.
+#[test]
+fn parts_of_the_edges_refuse_options_of_the_whole() {
+    let common = ["--tokens", "3,14,15", "--corrupted-tokens", "3,9,15", "--target", "#3", "--model", tiny()];
+    for part in [&["--into", "1,1"][..], &["--from", "input"]] {
+        on_host(&[&["edges"][..], &common, part].concat()).done();
+        for more in [
+            &["--random", "2"][..],
+            &["--seed", "1"],
+            &["--controls", "2"],
+            &["--steps", "2"],
+            &["--exact"],
+            &["--by-token"],
+            &["--predictors", "relp"],
+        ] {
+            let ran = on_host(&[&["edges"][..], &common, part, more].concat());
+            let refused = ran.code == Some(2) && ran.stderr.contains("cannot be used with");
+            assert!(refused && ran.stderr.contains(more[0]), "{part:?} {more:?}: {}", ran.stderr);
+        }
+    }
+    let ran = on_host(&[&["edges", "--to", "logits"][..], &common].concat());
+    assert!(ran.code == Some(2) && ran.stderr.contains("--from"), "{}", ran.stderr);
+    let ran = on_host(&[&["circuit", "--threshold", "1", "--shares", "1"][..], &common].concat());
+    assert!(ran.code == Some(2) && ran.stderr.contains("cannot be used with"), "{}", ran.stderr);
+}
+
 #[test]
 fn options_of_many_prompts_need_them() {
     let one = ["sensitivity", "--tokens", "3,14,15", "--target", "#3", "--model", tiny()];

@@ -165,13 +165,13 @@ class Model:
         self, clean: _PromptOrRun, corrupted: _PromptOrRun, observable: Observable, place: _Place
     ) -> Result: ...
     def path_patch(
-        self,
-        clean: _PromptOrRun,
-        corrupted: _PromptOrRun,
-        observable: Observable,
-        senders: _Names,
+        self, clean: _PromptOrRun, corrupted: _PromptOrRun, observable: Observable, senders: _Names,
         receivers: _Names = "logits",
     ) -> float: ...
+    def paths(
+        self, clean: _PromptOrRun, corrupted: _PromptOrRun, observable: Observable, senders: _Names,
+        receivers: _Names = "logits",
+    ) -> Result: ...
     def subspace(
         self,
         clean: _PromptOrRun,
