@@ -17,7 +17,7 @@ use crate::classes::{PyModel, PyRun};
 use crate::edit::PyEdit;
 use crate::failure::{Failure, Result, value_error};
 use crate::lists::{DeviceName, List, Many, Seed, count, counts};
-use crate::observable::{Given, PyObservable};
+use crate::observable::Given;
 use crate::opened::Opened;
 use crate::prompt_rows::PromptArguments;
 use crate::prompts::PyPrompts;

@@ -357,7 +357,7 @@ impl PyResultOf {
         let this = slf.get();
         let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;");
         let line = escaped(&slf.repr()?.to_cow()?);
-        Ok(match this.svg(slf.py())? {
+        Ok(match this.svg(slf.py(), None)? {
             Some(svg) => format!("<div>{svg}<div><small>{}</small></div></div>", escaped(&this.passed())),
             None => format!("<pre>{line}</pre>"),
         })
