@@ -116,7 +116,7 @@ pub(crate) fn complete(program: Command, width: usize) -> Command {
             program = program.mut_subcommand(name, |command| command.mut_args(default));
         }
         if !SHARDED.contains(&name) {
-            program = program.mut_subcommand(name, |command| command.mut_args(hidden_shards));
+            program = program.mut_subcommand(name, hidden_shards);
         }
         for (_, options) in REFUSED.iter().filter(|(commands, _)| commands.contains(&name)) {
             let hidden =
@@ -136,10 +136,14 @@ fn under_heading(option: Arg) -> Arg {
     }
 }
 
-/// Hides an option of shards.
-fn hidden_shards(option: Arg) -> Arg {
-    let hidden = HEADINGS.iter().any(|(name, ids)| *name == "Shards" && ids.contains(&option.get_id().as_str()));
-    if hidden { option.hide(true) } else { option }
+/// Hides the options of shards that a command shares with others. `grid` and `study` have a `--shard` of their own.
+fn hidden_shards(command: Command) -> Command {
+    let is_shared = command.get_arguments().any(|option| option.get_id() == "queue");
+    let of_shards = |id: &str| HEADINGS.iter().any(|(name, ids)| *name == "Shards" && ids.contains(&id));
+    command.mut_args(|option| {
+        let is_hidden = is_shared && of_shards(option.get_id().as_str());
+        if is_hidden { option.hide(true) } else { option }
+    })
 }
 
 /// Formats the examples of a command, with what each of them does.

@@ -53,10 +53,20 @@ fn help_lists_only_what_a_command_takes() {
         ("patch", &["--text ", "--window "][..], "--prompts "),
         ("subspace", &["--text ", "--window ", "--plot "], "--prompts "),
         ("identities", &["--plot "], "--text "),
-        ("circuit", &["--out-dir ", "--shard "], "--prompts "),
+        ("circuit", &["--out-dir ", "--shard ", "--queue"], "--prompts "),
+        ("run", &["--queue"], "--shard "),
+        ("study", &["--queue"], "--shard <I/N>"),
+        ("grid", &["--queue"], "--shard <I/N>"),
     ] {
         let shown = run(&[command, "--help"]).done();
         assert!(shown.contains(taken) && !refused.iter().any(|part| shown.contains(part)), "{command}: {shown}");
+    }
+    // Completions and the manual list what help lists.
+    for arguments in [&["completions", "bash"][..], &["man", "study"]] {
+        let text = run(arguments).done().replace("\\-", "-");
+        let of_study = text.split("resolvent__subcmd__study)").last().unwrap_or_default();
+        let of_study = of_study.split(";;").next().unwrap_or_default();
+        assert!(of_study.contains("--shard") && !of_study.contains("--out-dir"), "{arguments:?}: {of_study}");
     }
     let pair = ["identities", "--tokens", "1,2", "--target", "#1", "--plot", "x.svg", "--model", "/no/such/model"];
     assert!(run(&pair).failed().contains("this analysis has no figures; leave --plot out"));
