@@ -4,11 +4,7 @@ import concurrent.futures
 import multiprocessing
 import os
 import pickle
-import random
-import signal
-import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
@@ -172,85 +168,6 @@ def test_other_work_is_refused(tmp_path):
         work(out.parent / "y").compute([6])
 
 
-class Killed:
-    """Kills a random worker of the pools that it makes, each time when a given number of shards is done."""
-
-    def __init__(self, kills, seed):
-        self.random, self.pool, self.kills = random.Random(seed), None, 0
-        self.at = set(self.random.sample(range(6), kills))
-
-    def __call__(self):
-        self.pool = pool()
-        return self.pool
-
-    def callback(self, done, _all):
-        if done in self.at:
-            self.at.remove(done)
-            workers = list(self.pool._processes)
-            os.kill(self.random.choice(workers), signal.SIGKILL)
-            self.kills += 1
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_ten_killed_workers_change_no_byte(tmp_path):
-    want = whole(tmp_path)
-    for seed in range(5):
-        out, killed = tmp_path / f"shards{seed}", Killed(2, seed)
-        distribute(work(out), killed, progress=False, callback=killed.callback)
-        assert killed.kills == 2
-        assert merged(tmp_path, out) == want
-        assert len(list(out.glob("*.safetensors"))) == 6
-
-
-def die(*_):
-    os._exit(9)
-
-
-class Dying(Work):
-    """Work whose shard 3 kills its worker."""
-
-    def compute(self, shards):
-        if 3 in shards:
-            die()
-        return super().compute(shards)
-
-
-def test_a_shard_that_kills_its_worker_is_named(tmp_path):
-    dying = Dying("sensitivity", PAIRS, tmp_path / "s", model="random", device="host", shard_size=2)
-    with pytest.raises(RuntimeError, match="workers died 2 times without a result, at shards .*3"):
-        distribute(dying, pool, retries=1, progress=False)
-    with pytest.raises(RuntimeError, match="a worker died .*call distribute again with a new executor"), pool() as once:
-        distribute(dying, once, progress=False)
-    # All others are there, and the cause removed, only this one is computed.
-    same = Work("sensitivity", PAIRS, tmp_path / "s", model="random", device="host", shard_size=2)
-    assert 3 in same.missing()
-    distribute(same, pool, progress=False)
-    assert same.missing() == []
-
-
-class Failing:
-    """An executor whose first tasks fail, as on a network folder that comes and goes."""
-
-    def __init__(self, failures):
-        self.left = failures
-
-    def submit(self, function, *arguments):
-        future = concurrent.futures.Future()
-        if function.__name__ == "_compute" and self.left:
-            self.left -= 1
-            future.set_exception(OSError("stale file handle"))
-        else:
-            future.set_result(function(*arguments))
-        return future
-
-
-def test_failures_are_retried_and_then_named(tmp_path):
-    found = distribute(work(tmp_path / "a", "sensitivity"), Failing(9), retries=3, progress=False)
-    assert len(found) == len(PAIRS)
-    with pytest.raises(RuntimeError, match="failed 3 times: stale file handle"):
-        distribute(work(tmp_path / "b", "sensitivity"), Failing(99), retries=2, progress=False)
-
-
 def test_a_worker_chooses_its_device(monkeypatch):
     some = work("x")
     assert some._its_device() == "host"
@@ -260,50 +177,6 @@ def test_a_worker_chooses_its_device(monkeypatch):
         assert some._its_device() == device
     again = pickle.loads(pickle.dumps(some))
     assert repr(again) == repr(some) and "random" in repr(some)
-
-
-def started(command, sign):
-    """Starts a process, and waits until its output has a text."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if sign in line:
-            threading.Thread(target=process.stdout.read, daemon=True).start()
-            return process
-    raise AssertionError("".join(lines))
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_dask_loses_nothing_when_a_worker_is_killed(tmp_path):
-    distributed = pytest.importorskip("distributed")
-    address = tmp_path / "scheduler.json"
-    common = ["--scheduler-file", str(address), "--no-dashboard"]
-    processes = []
-    try:
-        scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
-        processes.append(started([*scheduler, *common], "Scheduler at"))
-        for _ in range(2):
-            worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--nworkers", "1", "--nthreads", "1"]
-            processes.append(started([*worker, "--no-nanny", *common], "Registered to"))
-        with distributed.Client(scheduler_file=str(address)) as client:
-            client.wait_for_workers(2, timeout=60)
-            first = work(tmp_path / "first")
-            distribute(first, client.get_executor(), progress=False)
-            want = whole(tmp_path)
-            assert merged(tmp_path, tmp_path / "first") == want
-            # A worker dies while the second folder is computed. Dask gives its tasks to the other one.
-            def kill(done, _all):
-                if done == 1:
-                    processes[1].kill()
-
-            distribute(work(tmp_path / "second"), client.get_executor(), progress=False, callback=kill)
-            assert processes[1].poll() is not None
-            assert merged(tmp_path, tmp_path / "second") == want
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def test_sets_of_results_are_compared(tmp_path):
@@ -322,3 +195,24 @@ def test_sets_of_results_are_compared(tmp_path):
     np.testing.assert_allclose(summary["clean_value.median"], np.median(a), rtol=1e-6)
     with pytest.raises(ValueError, match="did you mean `effect`"):
         resolvent.compare(tmp_path / "a", tmp_path / "b", arrays="efect")
+
+
+def test_tables_are_read_shard_by_shard(tmp_path):
+    some = work(tmp_path / "s")
+    some.compute(range(6))
+    found = open_results(tmp_path / "s")
+    # The last shard has no table: its only row cannot be patched.
+    tables = list(found.tables("effect"))
+    assert [list(table.index.unique("prompt")) for table in tables] == [[n, n + 1] for n in range(0, 10, 2)]
+    sizes = [one["effect"].size for one in found]
+    assert [len(table) for table in tables] == [a + b for a, b in zip(sizes[::2], sizes[1::2])]
+    assert tables[2].loc[(5, 3, 1), "effect"] == found[5]["effect"][3, 1]
+    whole_table = found.to_pandas("effect")
+    assert len(whole_table) == sum(sizes) and whole_table.loc[(5, 3, 1), "effect"] == found[5]["effect"][3, 1]
+    pytest.importorskip("polars")
+    for table, other in zip(tables, found.tables("effect", polars=True)):
+        assert other.columns == ["prompt", "level", "token", *table.columns]
+        np.testing.assert_array_equal(other["effect"].to_numpy(), table["effect"].to_numpy())
+        np.testing.assert_array_equal(other["prompt"].to_numpy(), table.index.get_level_values("prompt"))
+    assert found.to_polars("effect").shape == (len(whole_table), 3 + len(whole_table.columns))
+    assert found[0].to_polars("effect").shape == (found[0]["effect"].size, 2 + len(whole_table.columns))

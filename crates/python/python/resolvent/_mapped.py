@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import collections.abc
+import itertools
 import json
 import os
 
 import numpy as np
 
 from ._native import _merge, _paths
-from ._tables import imported, pandas_frame
+from ._tables import imported, pandas_frame, polars_frame
 
 
 def open_results(path):
     """Opens a result file (.safetensors) or a folder of shards without reading its arrays: they are numpy memory maps.
 
-    A file is a mapping from names to arrays, with `axes_of(name)`, `metadata` and `to_pandas(name)`. A folder is a
-    sequence of such mappings, one for each prompt in the order of the set, with `prompts` (their names), `left_out`,
-    `to_pandas(name)` and `merge(out)`.
+    A file is a mapping from names to arrays, with `axes_of(name)`, `metadata`, `to_pandas(name)` and `to_polars(name)`.
+    A folder is a sequence of such mappings, one for each prompt in the order of the set, with `prompts` (their names),
+    `left_out`, the tables of all prompts, `tables(name)`, which has those of one shard at a time, and `merge(out)`.
     """
     return MappedShards(path) if os.path.isdir(path) else MappedResult._of_file(os.fspath(path))
 
@@ -59,6 +60,10 @@ class MappedResult(collections.abc.Mapping):
         """
         return pandas_frame(self, name)
 
+    def to_polars(self, name):
+        """Returns the same table of Polars, with a column for each axis."""
+        return polars_frame(self, name)
+
 
 class MappedShards(collections.abc.Sequence):
     """The prompts of a folder of shards, each with its own arrays. Shards are opened when they are asked for."""
@@ -98,9 +103,30 @@ class MappedShards(collections.abc.Sequence):
         return MappedResult(path, arrays, json.loads(metadata["prompts"])[n]["metadata"], axes)
 
     def to_pandas(self, name):
-        """The tables of all prompts as one, with the prompt's number as the first level of the index."""
-        pandas = imported("pandas", "to_pandas")
-        return pandas.concat([one.to_pandas(name) for one in self], keys=range(len(self)), names=["prompt"])
+        """The tables of all prompts as one, with the prompt's number as the first level of the index.
+
+        All numbers are read; `tables` reads those of one shard at a time.
+        """
+        return imported("pandas", "to_pandas").concat(list(self.tables(name)))
+
+    def to_polars(self, name):
+        """The tables of all prompts as one of Polars, with the prompt's number as the first column."""
+        return imported("polars", "to_polars").concat(list(self.tables(name, polars=True)))
+
+    def tables(self, name, *, polars=False):
+        """Iterates over tables as those of `to_pandas`, or of `to_polars`, each with the prompts of one shard.
+
+        A shard whose prompts were all left out has no table. Memory has one table at a time.
+        """
+        package = imported("polars", "tables") if polars else imported("pandas", "tables")
+        for _, prompts in itertools.groupby(range(len(self)), key=lambda prompt: self._where[prompt][0]):
+            numbers = list(prompts)
+            if polars:
+                frames = [polars_frame(self[n], name).insert_column(0, package.lit(n).alias("prompt")) for n in numbers]
+                yield package.concat(frames)
+            else:
+                frames = [pandas_frame(self[n], name) for n in numbers]
+                yield package.concat(frames, keys=numbers, names=["prompt"])
 
     def merge(self, out):
         """Joins the shards into a result file: the bytes that one process would have written."""

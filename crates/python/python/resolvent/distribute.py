@@ -23,6 +23,9 @@ __all__ = ["MappedResult", "MappedShards", "Work", "distribute", "open_results"]
 
 _IN_FLIGHT = 256
 
+# Dask cancels its tasks when it has lost the scheduler.
+_LOST = (concurrent.futures.BrokenExecutor, concurrent.futures.CancelledError)
+
 
 class Work:
     """An analysis of many prompts, and the folder for its shards.
@@ -77,7 +80,16 @@ class Work:
         Returns how many it computed.
         """
         opened = self._open()
-        return sum(opened.compute(shard) for shard in shards)
+        try:
+            return sum(opened.compute(shard) for shard in shards)
+        except (TypeError, ValueError):
+            raise
+        except Exception:
+            # The device may be lost. The next call opens it again, or fails on opening it.
+            with _opening:
+                if _opened.get("shards") is opened:
+                    _opened.clear()
+            raise
 
     def missing(self):
         """The numbers of the shards that are not there. The first call may open the model."""
@@ -123,6 +135,18 @@ def _index():
     return identity[0] - 1 if identity else 0
 
 
+def _end_with_parent():
+    """Ends this worker when the process that started it has ended: a killed one ends no worker."""
+    parent = multiprocessing.parent_process()
+
+    def watch():
+        parent.join()
+        # What a worker has not written whole does not exist.
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _plan(work):
     """Opens the work in a worker. Returns how many shards there are."""
     return len(work._open())
@@ -140,7 +164,8 @@ def distribute(work, executor=None, *, workers=None, retries=3, shards_per_task=
     `executor` is one of `concurrent.futures` or has its `submit`: a process pool, `Client.get_executor()` of Dask,
     `MPIPoolExecutor`, Parsl's. Without one, `workers` processes of this machine. Or it is a function that makes an
     executor: then a pool that a killed worker has broken is replaced. A shard that fails is computed again, up to
-    `retries` times.
+    `retries` times, and one that ends its worker twice is given up. All others are computed before the call fails and
+    names these. An error of the arguments fails at once.
 
     `callback(done, all)` is called after each task; `progress` shows a bar where tqdm is installed.
 
@@ -150,7 +175,7 @@ def distribute(work, executor=None, *, workers=None, retries=3, shards_per_task=
         context = multiprocessing.get_context("spawn")
 
         def executor():
-            return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context)
+            return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
 
     run = _Distribution(work, executor, retries, shards_per_task)
     with _bar(progress) as bar:
@@ -171,8 +196,12 @@ class _Distribution:
         self.work, self.retries, self.size = work, retries, max(1, shards_per_task)
         self.make = None if hasattr(executor, "submit") else executor
         self.pool = self.make() if self.make else executor
-        # Broken pools since the last shard that was computed, and errors by shard.
-        self.broken, self.errors = 0, collections.Counter()
+        # Broken pools, and tasks that were given up, since the last task that was computed.
+        self.broken, self.failed = 0, 0
+        # By the first shard of a task: errors, pools that broke meanwhile, and pools that broke at this task alone.
+        self.errors, self.suspected, self.ended = collections.Counter(), collections.Counter(), collections.Counter()
+        # Tasks that were given up, with the reasons.
+        self.given_up = []
 
     def all(self, report):
         try:
@@ -180,6 +209,8 @@ class _Distribution:
             missing = _missing(self.work._out)[0]
             report(every - len(missing), every)
             self.compute(missing, every, report)
+            if self.given_up:
+                self.fail()
             # A network folder may show files late.
             for pause in (0.0, 0.1, 1.0, 5.0):
                 time.sleep(pause)
@@ -197,7 +228,7 @@ class _Distribution:
         while True:
             try:
                 return self.pool.submit(_plan, self.work).result()
-            except concurrent.futures.BrokenExecutor as error:
+            except _LOST as error:
                 self.replace([], error)
 
     def compute(self, missing, every, report):
@@ -205,12 +236,18 @@ class _Distribution:
         done, running = every - len(missing), {}
         while waiting or running:
             try:
-                while waiting and len(running) < _IN_FLIGHT:
+                while waiting and len(running) < self.most():
+                    # A task that may end its worker runs after the others, and alone: then it cannot be another one.
+                    alone = self.suspected[waiting[0][0]] > 1
+                    if alone and running:
+                        break
                     running[self.pool.submit(_compute, self.work, waiting[0])] = waiting[0]
                     waiting.popleft()
+                    if alone:
+                        break
             # A pool that breaks while it starts a process for the call gives an OSError.
-            except (concurrent.futures.BrokenExecutor, OSError) as error:
-                self.lost(running, waiting, error)
+            except (*_LOST, OSError) as error:
+                waiting = self.lost(running, waiting, error)
                 continue
             for future in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done:
                 shards = running.pop(future, None)
@@ -218,42 +255,70 @@ class _Distribution:
                     continue
                 try:
                     future.result()
-                except concurrent.futures.BrokenExecutor as error:
+                except _LOST as error:
                     running[future] = shards
-                    self.lost(running, waiting, error)
+                    waiting = self.lost(running, waiting, error)
                     break
                 except (TypeError, ValueError):
                     _cancel(running)
                     raise
                 except Exception as error:
                     self.errors[shards[0]] += 1
-                    if self.errors[shards[0]] > self.retries:
-                        _cancel(running)
-                        raise RuntimeError(
-                            f"shards {_some(shards)} failed {self.retries + 1} times: {error}"
-                        ) from error
-                    waiting.append(shards)
+                    # Dask has tried a task several times that ended its workers.
+                    if type(error).__name__ == "KilledWorker":
+                        self.give_up(shards, f"ended their workers: {error}", error, running)
+                    elif self.errors[shards[0]] > self.retries:
+                        self.give_up(shards, f"failed {self.retries + 1} times: {error}", error, running)
+                    else:
+                        waiting.append(shards)
                 else:
-                    self.broken = 0
+                    self.broken = self.failed = 0
                     done += len(shards)
                     report(done, every)
 
+    def most(self):
+        """How many tasks run at a time. After a pool broke, few: each of them may have broken it."""
+        return _IN_FLIGHT if not self.suspected else max(1, getattr(self.pool, "_max_workers", 2))
+
     def lost(self, running, waiting, error):
-        """Puts back what a broken pool had in work. What it finished is found by the workers."""
-        shards = sorted(running.values())
-        waiting.extendleft(reversed(shards))
+        """Returns what waits after a pool broke. What it finished is found by the workers."""
+        tasks = sorted(running.values())
         running.clear()
-        self.replace([n for task in shards for n in task], error)
+        for task in tasks:
+            self.suspected[task[0]] += 1
+        alone = tasks[0] if len(tasks) == 1 else None
+        self.replace([n for task in tasks for n in task], error)
+        if alone is not None:
+            self.ended[alone[0]] += 1
+            if self.ended[alone[0]] > 1:
+                tasks = []
+                self.give_up(alone, f"ended their worker {self.ended[alone[0]]} times: {error}", error, running)
+        # Those that two pools broke at come last.
+        return collections.deque(sorted([*tasks, *waiting], key=lambda task: self.suspected[task[0]] > 1))
+
+    def give_up(self, shards, reason, error, running):
+        """Remembers a task that failed too often, with its reason. If several do so one after another, the cause is not in them."""
+        self.given_up.append((shards, reason, error))
+        self.failed, self.broken = self.failed + 1, 0
+        if self.failed > self.retries + 1:
+            _cancel(running)
+            self.fail()
+
+    def fail(self):
+        _, reason, error = self.given_up[0]
+        shards = sorted(n for task, *_ in self.given_up for n in task)
+        raise RuntimeError(f"shards {_some(shards)} {reason}; call distribute again for these") from error
 
     def replace(self, shards, error):
         """Replaces a broken pool."""
         self.broken += 1
         if self.make is None:
             raise RuntimeError(
-                f"a worker died ({error}); call distribute again with a new executor: what is there is not computed "
-                "again. With a function that makes executors, this happens by itself"
+                f"a worker or the scheduler died ({error or type(error).__name__}); call distribute again with a new "
+                "executor: what is there is not computed again. With a function that makes executors, this happens by "
+                "itself"
             ) from error
-        if self.broken > self.retries:
+        if self.broken > self.retries + 3:
             raise RuntimeError(
                 f"workers died {self.broken} times without a result, at shards {_some(shards)}: {error}"
             ) from error
