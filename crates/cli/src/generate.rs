@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::Failure;
 use crate::edits::EditArgs;
+use crate::left_out::name_left_out;
 use crate::options::{ModelArgs, token, tokens};
 use crate::prompts;
 use crate::terminal::print;
@@ -111,7 +112,7 @@ impl Args {
                 Err(error) => left_out.push((row.name(), error.to_string())),
             }
         }
-        prompts::name_left_out(path, left_out.iter().map(|(name, reason)| (name.clone(), reason.as_str())));
+        name_left_out(path, left_out.iter().map(|(name, reason)| (name.clone(), reason.as_str())));
         match found.is_empty() {
             true => Err(format!("{}: no row fits the model; give prompts that it takes", path.display()).into()),
             false => Ok(found),

@@ -102,7 +102,7 @@ impl Args {
         let state = self.state(cell)?;
         if matches!(state, State::Done) {
             let (shards, merged) = (Shards::open(&self.folder(cell))?, self.merged(cell));
-            if !is_newer(&merged, &shards) {
+            if !is_newer(&merged, &shards, &self.folder(cell)) {
                 shards.merge_into(&merged)?;
             }
         }
@@ -137,9 +137,10 @@ impl Args {
     }
 }
 
-/// Returns whether a joined file exists that is as new as all shards.
-fn is_newer(merged: &Path, shards: &Shards) -> bool {
+/// Returns whether a joined file exists that is as new as all shards, and as the description of their rows.
+fn is_newer(merged: &Path, shards: &Shards, folder: &Path) -> bool {
     let time = |path: &Path| -> Option<SystemTime> { path.metadata().and_then(|about| about.modified()).ok() };
     let Some(joined) = time(merged) else { return false };
-    (0..shards.work().shards()).all(|shard| time(&shards.path(shard)).is_some_and(|shard| shard <= joined))
+    let paths = (0..shards.work().shards()).map(|shard| shards.path(shard));
+    paths.chain([folder.join(MANIFEST)]).all(|path| time(&path).is_some_and(|written| written <= joined))
 }

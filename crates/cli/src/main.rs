@@ -25,6 +25,7 @@ mod help;
 mod identities;
 mod interactions;
 mod invert;
+mod left_out;
 mod lens;
 mod locate;
 mod man;

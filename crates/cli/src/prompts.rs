@@ -1,5 +1,6 @@
 //! `--prompts FILE`: an analysis of many prompts instead of one.
 
+use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -11,9 +12,10 @@ use resolvent::model::{Error, Model, PromptCase, PromptRow, PromptSet, Site, Tas
 
 use crate::Failure;
 use crate::edits::EditArgs;
+use crate::left_out::{LeftOut, Naming, name_left_out};
 use crate::observable::ObservableArgs;
 use crate::output::{Output, checks, maps};
-use crate::shards::{Computed, ShardArgs, is_silent};
+use crate::shards::{Calls, Computed, Rows, ShardArgs, is_silent};
 use crate::terminal::{counted, print};
 
 /// The prompt file of an analysis, or a long text as many prompts.
@@ -45,20 +47,6 @@ pub(crate) struct PromptSetArgs {
 
 /// Tokens of a window, as many as TransformerLens takes of a prompt for a lens.
 const WINDOW: usize = 128;
-
-/// Rows left out that are named.
-const SHOWN: usize = 5;
-
-/// Names the first few rows that are left out, and counts the rest.
-pub(crate) fn name_left_out<'a>(path: &Path, rows: impl ExactSizeIterator<Item = (String, &'a str)>) {
-    let more = rows.len().saturating_sub(SHOWN);
-    for (name, reason) in rows.take(SHOWN) {
-        tracing::warn!("{}: {name} is left out: {reason}", path.display());
-    }
-    if more > 0 {
-        tracing::warn!("{}: {more} more lines are left out", path.display());
-    }
-}
 
 /// Reads a prompt file. The name `embedded` selects the embedded prompts, if there is no such file.
 pub(crate) fn read(path: &Path) -> Result<PromptSet, Failure> {
@@ -93,7 +81,6 @@ fn embedded() -> Result<PromptSet, Failure> {
 /// The rows of a prompt file, and their cases.
 pub(crate) struct Cases<'a> {
     args: &'a PromptSetArgs,
-    path: &'a Path,
     model: &'a Model,
     rows: Vec<PromptRow>,
     /// The observable that takes the place of the rows' own.
@@ -103,7 +90,11 @@ pub(crate) struct Cases<'a> {
     /// The cases, in parts that are computed together; none with shards, which make their own.
     parts: Vec<Vec<PromptCase>>,
     /// Lines that are no rows, and rows that do not fit the model.
-    left_out: Vec<(String, String)>,
+    left_out: LeftOut,
+    /// Whether all cases are read beside those of each shard.
+    reads_all: Cell<bool>,
+    /// Names what is left out.
+    naming: Naming<'a>,
 }
 
 /// What an analysis of a prompt file has given.
@@ -152,7 +143,8 @@ impl PromptSetArgs {
         let observable = observable.and_then(|observable| observable.text(model));
         let rows = set.rows(&self.task, self.rows)?.into_iter().cloned().collect();
         let (edits, parts, left_out) = (edits.clone(), Vec::new(), Vec::new());
-        let mut found = Cases { args: self, path, model, rows, observable, edits, parts, left_out };
+        let (reads_all, naming) = (Cell::new(false), Naming::new(path, self.strict));
+        let mut found = Cases { args: self, model, rows, observable, edits, parts, left_out, reads_all, naming };
         found.left_out.extend(set.bad_rows.iter().map(|(line, reason)| (format!("line {line}"), reason.clone())));
         if !self.shards.is_given() {
             // The parts are those of shards, so that shards have the same batches.
@@ -162,7 +154,10 @@ impl PromptSetArgs {
                 found.left_out.extend(left_out);
             }
         }
-        found.refuse_or_name(&found.left_out)?;
+        // The process that hands out the shards has named these lines.
+        if !self.shards.is_queue() {
+            found.naming.all(&found.left_out)?;
+        }
         match found.left_out.first() {
             Some((name, reason)) if !self.shards.is_given() && found.parts.iter().all(Vec::is_empty) => {
                 Err(format!("no prompt can be analysed; {name}: {reason}").into())
@@ -172,8 +167,8 @@ impl PromptSetArgs {
     }
 }
 
-/// Cases, and names of rows without one, with the reasons.
-type Found = (Vec<PromptCase>, Vec<(String, String)>);
+/// Cases, and rows without one.
+type Found = (Vec<PromptCase>, LeftOut);
 
 /// An analysis of the cases of one batch: a result for each, or why a case has none.
 type OfBatch<'f> = &'f dyn Fn(&[CaseRuns<'_>]) -> Result<Vec<Result<Labelled, Failure>>, Failure>;
@@ -203,24 +198,12 @@ impl Cases<'_> {
         (cases, left_out)
     }
 
-    /// Returns the cases of all rows.
+    /// Returns the cases of all rows. Each result then depends on all rows.
     pub(crate) fn everything(&self) -> Vec<PromptCase> {
+        self.reads_all.set(true);
         match self.args.shards.is_given() {
             true => self.of_rows(&self.rows).0,
             false => self.parts.concat(),
-        }
-    }
-
-    /// With `--strict`, returns an error if rows are left out; otherwise names them.
-    fn refuse_or_name(&self, left_out: &[(String, String)]) -> Result<(), Failure> {
-        match left_out.first() {
-            Some((name, reason)) if self.args.strict => {
-                Err(format!("{}: {name}: {reason}; without --strict it is left out", self.path.display()).into())
-            }
-            _ => {
-                name_left_out(self.path, left_out.iter().map(|(name, reason)| (name.clone(), reason.as_str())));
-                Ok(())
-            }
         }
     }
 
@@ -265,18 +248,20 @@ impl Cases<'_> {
         &self,
         mut analysis: impl FnMut(&Model, &[PromptCase], &mut dyn FnMut(u64, u64)) -> resolvent::field::Result<Prompts>,
     ) -> Result<Outcome, Failure> {
-        let shard = &mut |rows: &[PromptRow]| {
+        let analysis = RefCell::new(&mut analysis);
+        let compute = &|rows: &[PromptRow]| {
             let (cases, left_out) = self.of_rows(rows);
-            self.refuse_or_name(&left_out)?;
-            let results = analysis(self.model, &cases, &mut |_, _| {})?;
-            let failed = results.left_out.iter().map(|row| (row.what.clone(), row.reason.clone()));
-            self.refuse_or_name(&failed.collect::<Vec<_>>())?;
-            Ok((results, left_out.len()))
+            Ok(((analysis.borrow_mut())(self.model, &cases, &mut |_, _| {})?, left_out))
         };
         // With shards, what is left out so far are lines that are no rows.
-        if let Some(computed) = self.args.shards.compute(self.model, (&self.rows, self.left_out.len()), shard)? {
+        let set = Rows { rows: &self.rows, unread: self.left_out.len(), all: self.reads_all.get() };
+        let calls = Calls { compute, name: &|left_out| self.naming.some(left_out) };
+        let computed = self.args.shards.compute(self.model, set, calls);
+        self.naming.rest();
+        if let Some(computed) = computed? {
             return Ok(Outcome::Shards(computed));
         }
+        let analysis = analysis.into_inner();
         let all = self.parts.iter().map(Vec::len).sum::<usize>() as u64;
         let (mut steps, mut before, mut results) = (Steps::new("prompts", all), 0, Prompts::default());
         for part in &self.parts {
@@ -300,7 +285,7 @@ impl Cases<'_> {
     /// Names the rows that are left out and notes their number; with `--strict` they are an error.
     pub(crate) fn counted(&self, result: Labelled) -> Result<Labelled, Failure> {
         let left_out = Prompts::left_out_of(&result);
-        self.refuse_or_name(&left_out)?;
+        self.naming.all(&left_out)?;
         Ok(result.note("rows_left_out", (self.left_out.len() + left_out.len()).to_string()))
     }
 

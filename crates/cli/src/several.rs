@@ -1,7 +1,8 @@
 //! `--device all`: several devices of this machine compute the shards of one work, each in a process of its own.
 //!
 //! A device gets the next shard when it has written the one before, so fast devices compute more. A process that ends
-//! early gives its shard back. One that still opens its device when all is done, or after ten minutes, is ended.
+//! early gives its shard back, and is started again until it has ended twice without a shard between. A shard that ended
+//! two processes is set aside. A process that still opens its device when all is done, or after ten minutes, is ended.
 
 mod queue;
 
@@ -10,7 +11,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -18,8 +19,9 @@ use std::time::Duration;
 use resolvent::engine::{Choice, Kind, adapters};
 
 use crate::Failure;
+use crate::left_out::Refused;
 use crate::terminal::{print, say};
-use queue::{Queue, Shared, Speed};
+use queue::{Ended, Queue, REFUSED, Shared};
 
 /// How long a process may open its device and its model, before the other devices proceed without it.
 const OPEN: Duration = Duration::from_secs(600);
@@ -81,6 +83,8 @@ pub(crate) struct Shares {
     pub(crate) left_out: usize,
     /// What each device has computed, in words.
     pub(crate) text: String,
+    /// Shards that ended two processes, with the reason of the second.
+    pub(crate) set_aside: Vec<(usize, String)>,
 }
 
 /// Computes shards by a process for each device, which runs `arguments`. `done` is called after each shard.
@@ -91,50 +95,54 @@ pub(crate) fn compute(
     done: &mut dyn FnMut(),
 ) -> Result<Shares, Failure> {
     let program = std::env::current_exe()?;
-    let queue = Queue { waiting: shards.into(), devices: vec![Speed::default(); devices.len()], left_out: 0 };
-    let shared = Shared { queue: Mutex::new(queue), changed: Condvar::new() };
+    let command = |device: &str| {
+        let mut command = Command::new(&program);
+        command.args(on_device(arguments, device));
+        command
+    };
+    share(&command, devices, shards, done)
+}
+
+/// Computes shards by a process for each device, which `command` starts.
+fn share(
+    command: &(dyn Fn(&str) -> Command + Sync),
+    devices: &[String],
+    shards: Vec<usize>,
+    done: &mut dyn FnMut(),
+) -> Result<Shares, Failure> {
+    let shared = Shared { queue: Mutex::new(Queue::new(shards, devices.len())), changed: Condvar::new() };
     let (sender, receiver) = channel();
     let children: Vec<Mutex<Option<Child>>> = devices.iter().map(|_| Mutex::new(None)).collect();
     thread::scope(|scope| {
         for (number, device) in devices.iter().enumerate() {
-            let (program, shared, children, sender) = (&program, &shared, &children, sender.clone());
+            let (shared, children, sender) = (&shared, &children, sender.clone());
             scope.spawn(move || {
-                let mut command = Command::new(program);
-                command.args(on_device(arguments, device)).stdin(Stdio::piped()).stdout(Stdio::piped());
-                let reason = match command.stderr(Stdio::piped()).spawn() {
-                    Ok(mut child) => thread::scope(|inner| {
-                        let stderr = child.stderr.take();
-                        let lines = inner.spawn(move || stderr.map_or_else(String::new, forward));
-                        let own = || children[number].lock().unwrap_or_else(PoisonError::into_inner);
-                        *own() = Some(child);
-                        // Its pipes are closed when this returns, and then it ends.
-                        shared.serve(number, children, &sender);
-                        let _status = own().take().map(|mut child| child.wait());
-                        lines.join().unwrap_or_default()
-                    }),
-                    Err(error) => error.to_string(),
-                };
-                let mut queue = shared.lock();
-                let own = &mut queue.devices[number];
-                if !own.is_late && (own.failure.is_some() || !reason.is_empty()) {
-                    let reason = if reason.is_empty() { own.failure.clone().unwrap_or_default() } else { reason };
-                    say(format_args!("device {device}: {reason}; other devices compute its shards"));
-                    own.failure = Some(reason);
+                loop {
+                    let reason = serve(command(device), number, shared, children, &sender);
+                    let ended = shared.lock().end(number, reason);
+                    shared.changed.notify_all();
+                    let Some(Ended { reason, again, next }) = ended else { return };
+                    say(format_args!("device {device}: {reason}; {next}"));
+                    if !again {
+                        return;
+                    }
+                    scope.spawn(move || shared.watch(children, OPEN));
                 }
-                drop(queue);
-                shared.changed.notify_all();
             });
         }
         drop(sender);
         scope.spawn(|| shared.watch(&children, OPEN));
         receiver.iter().for_each(|()| done());
     });
-    let queue = shared.lock();
+    let mut queue = shared.lock();
+    if let Some(reason) = queue.refused.take() {
+        return Err(reason.into());
+    }
     if !queue.waiting.is_empty() {
         let failures =
             devices.iter().zip(&queue.devices).filter_map(|(device, of)| Some((device, of.failure.as_ref()?)));
         let reasons: Vec<String> = failures.map(|(device, reason)| format!("device {device}: {reason}")).collect();
-        let count = queue.waiting.len();
+        let count = queue.waiting.len() + queue.set_aside.len();
         return Err(format!("no device is left for {count} shards: {}", reasons.join("; ")).into());
     }
     let mut text = String::new();
@@ -146,7 +154,32 @@ pub(crate) fn compute(
         };
         let _infallible = write!(text, "\ndevice {device}: {} shards{each}", of.shards);
     }
-    Ok(Shares { left_out: queue.left_out, text })
+    let set_aside = std::mem::take(&mut queue.set_aside).into_iter().collect();
+    Ok(Shares { left_out: queue.left_out, text, set_aside })
+}
+
+/// Starts a process, gives it shards until all are computed or it ends, and returns the text of its error.
+fn serve(
+    mut command: Command,
+    number: usize,
+    shared: &Shared,
+    children: &[Mutex<Option<Child>>],
+    done: &Sender<()>,
+) -> String {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    match command.spawn() {
+        Ok(mut child) => thread::scope(|inner| {
+            let stderr = child.stderr.take();
+            let lines = inner.spawn(move || stderr.map_or_else(String::new, forward));
+            let own = || children[number].lock().unwrap_or_else(PoisonError::into_inner);
+            *own() = Some(child);
+            // Its pipes are closed when this returns, and then it ends.
+            shared.serve(number, children, done);
+            let _status = own().take().map(|mut child| child.wait());
+            lines.join().unwrap_or_default()
+        }),
+        Err(error) => error.to_string(),
+    }
 }
 
 /// Passes on the lines of a process's stderr. Returns the text of its error.
@@ -178,14 +211,19 @@ fn on_device(arguments: &[OsString], device: &str) -> Vec<OsString> {
 }
 
 /// Says that the device is open, computes the shards whose numbers stdin lists, and answers each with how many of its
-/// rows were left out.
+/// rows were left out. An error that concerns all processes is an answer too.
 pub(crate) fn from_stdin(compute: &mut dyn FnMut(usize) -> Result<usize, Failure>) -> Result<(), Failure> {
     print("ready")?;
     let mut line = String::new();
     while std::io::stdin().read_line(&mut line)? > 0 {
         let shard = line.trim().parse().map_err(|_| format!("invalid shard `{}`: expected a number", line.trim()))?;
-        let left_out = compute(shard)?;
-        print(&left_out.to_string())?;
+        match compute(shard) {
+            Ok(left_out) => print(&left_out.to_string())?,
+            Err(failure) if failure.is::<Refused>() => {
+                return print(&format!("{REFUSED}{}", crate::one_line(&failure.to_string())));
+            }
+            Err(failure) => return Err(failure),
+        }
         line.clear();
     }
     Ok(())
@@ -216,5 +254,60 @@ mod tests {
             assert_eq!(of(&format!("run --prompts x.csv {device} --out-dir y")), wanted);
         }
         assert_eq!(of("run --prompts x.csv --out-dir y"), wanted);
+    }
+
+    /// Shares shards among processes that a shell plays. `on` is what they do with the shard `n`, before the answer.
+    #[cfg(unix)]
+    fn played(on: &str, devices: usize, shards: usize) -> (Result<Shares, Failure>, usize) {
+        let script = format!("echo ready; while read n; do {on}\necho 1; done");
+        let command = |_: &str| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &script]);
+            shell
+        };
+        let (devices, mut done) = (vec!["host".to_owned(); devices], 0);
+        let shares = share(&command, &devices, (0..shards).collect(), &mut || done += 1);
+        (shares, done)
+    }
+
+    /// A shard that ends its process is tried once more, by another device if there is one, and the others are computed.
+    #[cfg(unix)]
+    #[test]
+    fn a_shard_that_ends_two_processes_is_set_aside() {
+        for devices in [1, 2, 3] {
+            let (shares, done) = played("[ $n = 3 ] && kill -9 $$", devices, 20);
+            let shares = shares.unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!((done, shares.left_out), (19, 19), "{devices}");
+            assert_eq!(shares.set_aside, [(3, "its process ended early".to_owned())]);
+        }
+        let (shares, done) = played("case $n in 2|5) echo error: bad $n >&2; exit 1;; esac", 2, 8);
+        let reasons = [(2, "bad 2".to_owned()), (5, "bad 5".to_owned())];
+        assert_eq!((shares.unwrap_or_else(|e| panic!("{e}")).set_aside, done), (reasons.to_vec(), 6));
+    }
+
+    /// A process that is killed once is started again, and nothing is set aside.
+    #[cfg(unix)]
+    #[test]
+    fn a_process_that_ends_once_is_started_again() {
+        let once = std::env::temp_dir().join(format!("resolvent-once-{}", std::process::id()));
+        let on = format!("[ $n = 1 ] && mkdir '{}' 2>/dev/null && kill -9 $$", once.display());
+        let (shares, done) = played(&on, 1, 4);
+        std::fs::remove_dir(once).expect("it was ended once");
+        let shares = shares.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!((done, shares.left_out, shares.set_aside), (4, 4, Vec::new()));
+        assert!(shares.text.starts_with("\ndevice host: 4 shards, "), "{}", shares.text);
+    }
+
+    /// Processes that compute nothing are not started for ever, and an error of the options ends all.
+    #[cfg(unix)]
+    #[test]
+    fn what_no_process_can_compute_ends_the_command() {
+        let (shares, done) = played("echo error: the disk is full >&2; exit 1", 2, 9);
+        let error = shares.err().expect("an error").to_string();
+        assert!(error.starts_with("no device is left for 9 shards: device host: the disk is full; "), "{error}");
+        assert_eq!(done, 0);
+        let (shares, done) = played("echo refused: no prompt can be analysed; exit 0", 2, 9);
+        assert_eq!(shares.err().expect("an error").to_string(), "no prompt can be analysed");
+        assert_eq!(done, 0);
     }
 }

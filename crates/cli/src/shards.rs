@@ -12,6 +12,7 @@ use resolvent::field::{Part, Prompts, SHARD, Shards, Work, file_hash};
 use resolvent::model::{EditText, Model, PromptRow};
 
 use crate::Failure;
+use crate::left_out::{LeftOut, Refused};
 use crate::several::{self, Asked, from_stdin};
 use crate::terminal::counted;
 
@@ -33,13 +34,32 @@ pub(crate) struct ShardArgs {
     queue: bool,
 }
 
-/// Returns the results of some rows, and how many of these do not fit the model.
-type Compute<'a> = &'a mut dyn FnMut(&[PromptRow]) -> Result<(Prompts, usize), Failure>;
+/// The rows of a prompt file, for shards.
+pub(crate) struct Rows<'a> {
+    pub(crate) rows: &'a [PromptRow],
+    /// How many lines of the file are no rows.
+    pub(crate) unread: usize,
+    /// Whether each result depends on all rows.
+    pub(crate) all: bool,
+}
+
+/// What a shard is made of.
+pub(crate) struct Calls<'a> {
+    /// Returns the results of some rows, and the rows that do not fit the model.
+    pub(crate) compute: &'a dyn Fn(&[PromptRow]) -> Result<(Prompts, LeftOut), Failure>,
+    /// Names the rows of a shard that are left out, or refuses them.
+    pub(crate) name: &'a dyn Fn(&[(String, String)]) -> Result<(), Failure>,
+}
 
 impl ShardArgs {
     /// Returns whether results are shards.
     pub(crate) fn is_given(&self) -> bool {
         self.out_dir.is_some()
+    }
+
+    /// Returns whether the command computes shards for another process.
+    pub(crate) fn is_queue(&self) -> bool {
+        self.queue
     }
 
     /// Returns how many rows are computed together.
@@ -70,34 +90,23 @@ impl ShardArgs {
     }
 
     /// Computes the shards of this part that are not there; `None` if results are not shards.
-    ///
-    /// `unread` is how many lines of the file are no rows.
-    pub(crate) fn compute(
-        &self,
-        model: &Model,
-        (rows, unread): (&[PromptRow], usize),
-        compute: Compute<'_>,
-    ) -> Result<Option<Computed>, Failure> {
+    pub(crate) fn compute(&self, model: &Model, set: Rows<'_>, calls: Calls<'_>) -> Result<Option<Computed>, Failure> {
         let Some(folder) = &self.out_dir else { return Ok(None) };
+        let Rows { rows, unread, all } = set;
         let texts = rows.iter().map(|row| {
             let files = row.observable.as_deref().map_or_else(String::new, |text| files_in(text).join(" "));
             format!("{row:?} {files}")
         });
         let Given { options, words, devices, .. } = given();
         let work = Work::new(model, options, texts, (self.size()?, Some(unread)))?;
-        let shards = Shards::create(folder, &work)?;
+        let shards = Shards::create(folder, &if all { work.of_all_rows() } else { work })?;
+        let mut process = Process { rows, shards: &shards, calls, has_results: false };
         let all = shards.work().shards();
         let part = self.shard.unwrap_or(Part::WHOLE).shards(all);
         let mut computed =
             Computed { folder: folder.clone(), all, part: part.len(), found: 0, left_out: 0, shares: String::new() };
-        // Computes a shard, and returns how many of its rows are left out.
-        let mut one = |shard: usize| -> Result<usize, Failure> {
-            let (results, left_out) = compute(&rows[shards.work().rows(shard)])?;
-            shards.write(shard, &results, left_out)?;
-            Ok(left_out + results.left_out.len())
-        };
         if self.queue {
-            from_stdin(&mut |shard| if shards.is_complete(shard)? { Ok(0) } else { one(shard) })?;
+            from_stdin(&mut |shard| if process.is_there(shard)? { Ok(0) } else { process.compute(shard) })?;
             return Ok(Some(computed));
         }
         let mut steps = Steps::new("shards", part.len() as u64);
@@ -111,17 +120,78 @@ impl ShardArgs {
             computed.found = computed.part - missing.len();
             steps.advance(computed.found as u64);
             let shares = several::compute(&words, &devices, missing, &mut || steps.advance(1))?;
+            if !shares.set_aside.is_empty() {
+                return Err(process.set_aside(&shares.set_aside).into());
+            }
             (computed.left_out, computed.shares) = (shares.left_out, shares.text);
             return Ok(Some(computed));
         }
         for shard in part {
-            match shards.is_complete(shard)? {
+            match process.is_there(shard)? {
                 true => computed.found += 1,
-                false => computed.left_out += one(shard)?,
+                false => computed.left_out += process.compute(shard)?,
             }
             steps.advance(1);
         }
         Ok(Some(computed))
+    }
+}
+
+/// The shards as one process computes them.
+struct Process<'a> {
+    rows: &'a [PromptRow],
+    shards: &'a Shards,
+    calls: Calls<'a>,
+    /// Whether a shard has results, so that the options fit some prompt.
+    has_results: bool,
+}
+
+impl Process<'_> {
+    fn is_there(&mut self, shard: usize) -> Result<bool, Failure> {
+        let results = self.shards.results(shard)?;
+        self.has_results |= results.is_some_and(|count| count > 0);
+        Ok(results.is_some())
+    }
+
+    /// Computes and writes a shard, and returns how many of its rows are left out.
+    fn compute(&mut self, shard: usize) -> Result<usize, Failure> {
+        let rows = |shard: usize| &self.rows[self.shards.work().rows(shard)];
+        let (results, unfit) = (self.calls.compute)(rows(shard))?;
+        let failed = results.left_out.iter().map(|row| (row.what.clone(), row.reason.clone()));
+        let left_out: LeftOut = unfit.iter().cloned().chain(failed).collect();
+        (self.calls.name)(&left_out)?;
+        self.has_results |= !results.results.is_empty();
+        if let Some((name, reason)) = left_out.first().filter(|_| !self.has_results) {
+            let has_results =
+                &mut |other| -> Result<bool, Failure> { Ok(!(self.calls.compute)(rows(other))?.0.results.is_empty()) };
+            self.shards.check_options(shard, (name, reason), has_results).map_err(of_options)?;
+            self.has_results = true;
+        }
+        self.shards.write(shard, &results, unfit.len())?;
+        Ok(left_out.len())
+    }
+
+    /// Returns the error of shards that ended two processes each, with the reason of the second.
+    fn set_aside(&self, shards: &[(usize, String)]) -> String {
+        let one = |(shard, reason): &(usize, String)| {
+            let rows = &self.rows[self.shards.work().rows(*shard)];
+            let names = [rows.first(), rows.last()].map(|row| row.map(PromptRow::name).unwrap_or_default());
+            format!("shard {shard} ({}): {reason}", names.join(" to "))
+        };
+        let each: Vec<String> = shards.iter().map(one).collect();
+        format!(
+            "two processes ended at each of these shards: {}; the others are computed. Replace the row that ends a \
+             process by one without a prompt, and run the command again",
+            each.join("; ")
+        )
+    }
+}
+
+/// Marks the library's error about input as one that no other process would avoid.
+fn of_options(failure: Failure) -> Failure {
+    match failure.downcast_ref::<resolvent::field::Error>() {
+        Some(error @ resolvent::field::Error::Input(_)) => Refused(error.to_string()).into(),
+        _ => failure,
     }
 }
 

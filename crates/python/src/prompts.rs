@@ -20,7 +20,7 @@ use crate::failure::{Failure, Result};
 use crate::lists::{List, Many, Pair, Seed, count, counts};
 use crate::prompt_sources::{self, EachAlong};
 use crate::result::PyResultOf;
-use crate::shard_target::Target;
+use crate::shard_target;
 use crate::work::{Bar, Raised, detached};
 
 /// Many prompts of one model, of any lengths, or pairs of prompts. Analyses take all of them at once, in batches that
@@ -44,9 +44,9 @@ impl PyPrompts {
         py: Python<'_>,
         mut analysis: impl FnMut(&Model, &[PromptCase], &mut dyn FnMut(u64, u64)) -> resolvent::field::Result<Found> + Send,
     ) -> Result<PyResultOf> {
-        if let Some(shard) = Target::take() {
-            let part = self.of_rows(&shard.rows());
-            detached(py, |_| shard.write(&analysis(&self.model, part, &mut |_, _| {})?))?;
+        if let Some(rows) = shard_target::take() {
+            let part = self.of_rows(&rows);
+            shard_target::keep(detached(py, |_| analysis(&self.model, part, &mut |_, _| {}))?);
             return PyResultOf::new(py, Labelled::default(), None, None);
         }
         self.analysed(py, |progress| {

@@ -1,38 +1,31 @@
-//! The shard that an analysis of many prompts computes, in place of the result of all prompts.
+//! The rows of a shard that an analysis of many prompts computes, in place of the result of all prompts.
 
 use std::cell::Cell;
 use std::ops::Range;
 
-use resolvent::field::{Prompts, Shards};
-
-/// A shard that the next analysis of this thread computes, in place of the result of all prompts.
-pub(crate) struct Target {
-    shards: Shards,
-    shard: usize,
-}
+use resolvent::field::Prompts;
 
 thread_local! {
-    static TARGET: Cell<Option<Target>> = const { Cell::new(None) };
+    static ROWS: Cell<Option<Range<usize>>> = const { Cell::new(None) };
+    static FOUND: Cell<Option<Prompts>> = const { Cell::new(None) };
 }
 
-impl Target {
-    /// Has the next analysis of this thread compute a shard.
-    pub(crate) fn set(shards: &Shards, shard: usize) {
-        TARGET.set(Some(Self { shards: shards.clone(), shard }));
-    }
+/// Has the next analysis of this thread compute the results of some rows, and keep them for [`found`].
+pub(crate) fn set(rows: Range<usize>) {
+    ROWS.set(Some(rows));
+}
 
-    /// Takes the shard that this thread is to compute.
-    pub(crate) fn take() -> Option<Self> {
-        TARGET.take()
-    }
+/// Takes the rows that this thread is to compute.
+pub(crate) fn take() -> Option<Range<usize>> {
+    ROWS.take()
+}
 
-    /// Returns the rows of the shard.
-    pub(crate) fn rows(&self) -> Range<usize> {
-        self.shards.work().rows(self.shard)
-    }
+/// Keeps the results of these rows.
+pub(crate) fn keep(results: Prompts) {
+    FOUND.set(Some(results));
+}
 
-    /// Writes the shard.
-    pub(crate) fn write(&self, results: &Prompts) -> resolvent::field::Result<()> {
-        self.shards.write(self.shard, results, 0)
-    }
+/// Takes the results that an analysis has kept.
+pub(crate) fn found() -> Option<Prompts> {
+    FOUND.take()
 }

@@ -3,19 +3,19 @@
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use resolvent::field::{Shards, Work};
+use resolvent::field::{Prompts, Shards, Work};
 
 use crate::classes::PyModel;
-use crate::failure::{Result, value_error};
+use crate::failure::{Failure, Result, value_error};
 use crate::lists::{Many, count, counts, whole};
 use crate::observable::PyObservable;
 use crate::prompt_rows::{PromptArguments, RowSource};
 use crate::prompts::PyPrompts;
-use crate::shard_target::Target;
+use crate::shard_target;
 use crate::work::detached;
 
 /// Analyses of `Prompts` that have a result for each prompt.
@@ -46,21 +46,14 @@ pub(crate) struct PyShards {
     everything: OnceLock<Py<PyPrompts>>,
     /// Rows that the tokenizer has read.
     tokenized: AtomicUsize,
+    /// Whether a shard has results, so that the options fit some prompt.
+    has_results: AtomicBool,
     analysis: String,
     options: Py<PyDict>,
     shards: Shards,
 }
 
 impl PyShards {
-    /// Returns whether the analysis draws controls of a prompt from the others.
-    fn draws_from_others(&self, py: Python<'_>) -> Result<bool> {
-        match self.options.bind(py).get_item("controls")? {
-            // Anything but a number is refused by the analysis itself.
-            Some(controls) if self.analysis == "edges" => Ok(whole(&controls) != Some(0)),
-            _ => Ok(false),
-        }
-    }
-
     /// Returns the prompts with which a shard is computed: those of its rows or, where the analysis draws controls from
     /// the others, all.
     fn prompts(&self, py: Python<'_>, shard: usize) -> Result<Py<PyPrompts>> {
@@ -68,7 +61,7 @@ impl PyShards {
             self.tokenized.fetch_add(rows.len(), Ordering::Relaxed);
             Ok(Py::new(py, self.source.prompts(py, rows)?)?)
         };
-        if !self.draws_from_others(py)? {
+        if !draws_from_others(&self.analysis, self.options.bind(py))? {
             return made(self.shards.work().rows(shard));
         }
         if let Some(all) = self.everything.get() {
@@ -76,6 +69,27 @@ impl PyShards {
         }
         let all = made(0..self.source.len())?;
         Ok(self.everything.get_or_init(|| all).clone_ref(py))
+    }
+
+    /// Returns the results of a shard.
+    fn results(&self, py: Python<'_>, shard: usize) -> Result<Prompts> {
+        let prompts = self.prompts(py, shard)?;
+        shard_target::set(self.shards.work().rows(shard));
+        let done = prompts.bind(py).call_method(&*self.analysis, (), Some(self.options.bind(py)));
+        // An analysis that fails before it begins leaves the rows to no other one.
+        drop(shard_target::take());
+        let found = shard_target::found();
+        done?;
+        Ok(found.unwrap_or_default())
+    }
+}
+
+/// Returns whether an analysis draws controls of a prompt from the others.
+fn draws_from_others(analysis: &str, options: &Bound<'_, PyDict>) -> Result<bool> {
+    match options.get_item("controls")? {
+        // Anything but a number is refused by the analysis itself.
+        Some(controls) if analysis == "edges" => Ok(whole(&controls) != Some(0)),
+        _ => Ok(false),
     }
 }
 
@@ -97,14 +111,18 @@ impl PyShards {
         if shard >= all {
             return Err(value_error(format!("no shard {shard}; there are {all}, from 0")));
         }
-        if detached(py, |_| self.shards.is_complete(shard))? {
+        if let Some(count) = detached(py, |_| self.shards.results(shard))? {
+            self.has_results.fetch_or(count > 0, Ordering::Relaxed);
             return Ok(false);
         }
-        let prompts = self.prompts(py, shard)?;
-        Target::set(&self.shards, shard);
-        let done = prompts.bind(py).call_method(&*self.analysis, (), Some(self.options.bind(py)));
-        drop(Target::take());
-        done?;
+        let results = self.results(py, shard)?;
+        self.has_results.fetch_or(!results.results.is_empty(), Ordering::Relaxed);
+        if let Some(first) = results.left_out.first().filter(|_| !self.has_results.load(Ordering::Relaxed)) {
+            let has_results = &mut |other| Ok::<_, Failure>(!self.results(py, other)?.results.is_empty());
+            self.shards.check_options(shard, (&first.what, &first.reason), has_results)?;
+            self.has_results.store(true, Ordering::Relaxed);
+        }
+        detached(py, |_| self.shards.write(shard, &results, 0))?;
         Ok(true)
     }
 }
@@ -136,9 +154,10 @@ pub(crate) fn _shards(
     let about = [("analysis", analysis.clone()), ("options", description), ("observable", observable)];
     let about = about.map(|(key, value)| (key.to_owned(), value)).into_iter().filter(|(_, value)| !value.is_empty());
     let work = Work::new(&model.model, about.collect(), source.texts(), (count("shard_size", size)?, None))?;
-    let tokenized = first.map_or(0, |(row, _)| row + 1).into();
+    let work = if draws_from_others(&analysis, options.bind(py))? { work.of_all_rows() } else { work };
+    let (tokenized, has_results) = (first.map_or(0, |(row, _)| row + 1).into(), false.into());
     let shards = Shards::create(&folder, &work)?;
-    Ok(PyShards { source, everything: OnceLock::new(), tokenized, analysis, options, shards })
+    Ok(PyShards { source, everything: OnceLock::new(), tokenized, has_results, analysis, options, shards })
 }
 
 /// Returns the numbers of the shards of a folder that are missing, and the number of all.

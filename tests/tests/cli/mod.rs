@@ -11,6 +11,7 @@ mod files;
 mod fuzz;
 mod generate;
 mod grid;
+mod growing;
 mod headless;
 mod help;
 mod hub;
@@ -31,6 +32,7 @@ mod shown;
 mod slice;
 mod study;
 mod text;
+mod unfit;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -1,10 +1,13 @@
 //! `--device` with several devices: all shards once, the bytes of one process, and devices that fail are named.
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use resolvent_field::Labelled;
 use resolvent_tests::gpus;
 use tempfile::TempDir;
 
-use super::{Ran, command, run, tiny, utf8};
+use super::{Ran, command, names, run, tiny, utf8};
 
 /// A sensitivity of ten prompts, two in a shard.
 struct Shared(TempDir);
@@ -131,4 +134,56 @@ fn a_gpu_and_the_host_agree() {
     assert!(ours.iter().zip(theirs).all(near) && ours.len() == theirs.len());
     let executors = &joined.metadata["executor"];
     assert!(executors.contains("gpu"), "{executors}");
+}
+
+/// A process that is killed at work is started again, and the bytes are those of one process.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_killed_process_changes_no_byte() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [whole, shards, joined] =
+        ["whole.safetensors", "shards", "joined.safetensors"].map(|name| utf8(&folder.path().join(name)));
+    let embedded = |more: &[&str]| {
+        let common = ["sensitivity", "--prompts", "embedded", "--task", "capitals", "--model", "atlas-nano"];
+        command(&[&common[..], &["--shard-size", "2"], more].concat())
+    };
+    let one: Ran = embedded(&["--device", "host", "--out", &whole]).output().unwrap_or_else(|e| panic!("{e}")).into();
+    one.done();
+    let mut parent = embedded(&["--device", "host,host", "--out-dir", &shards]);
+    parent.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let parent = parent.spawn().expect("starts");
+    let written = || names(Path::new(&shards)).iter().filter(|name| name.ends_with(".safetensors")).count();
+    while !Path::new(&shards).exists() || written() < 2 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // A process that has a shard written is at work.
+    let children = children(parent.id());
+    assert!(!children.is_empty(), "the processes of the devices");
+    for child in &children {
+        assert!(Command::new("kill").args(["-9", &child.to_string()]).status().expect("kills").success());
+    }
+    let ran: Ran = parent.wait_with_output().expect("ends").into();
+    assert!(
+        ran.stderr.contains("device host: its process ended early; its process is started again"),
+        "{}",
+        ran.stderr
+    );
+    let text = ran.done();
+    assert!(text.starts_with("32 of 32 shards: 32 computed, 0 were there"), "{text}");
+    run(&["merge", &shards, "--out", &joined]).done();
+    assert!(std::fs::read(joined).expect("a file") == std::fs::read(whole).expect("a file"));
+}
+
+/// Returns the processes that a process has started.
+#[cfg(target_os = "linux")]
+fn children(parent: u32) -> Vec<u32> {
+    let stat = |id: u32| std::fs::read_to_string(format!("/proc/{id}/stat")).ok();
+    let is_child = |id: &u32| {
+        // The name of the program, in brackets, may have spaces. Behind it are the state and the parent.
+        let text = stat(*id).unwrap_or_default();
+        text.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)) == Some(&parent.to_string())
+    };
+    let all =
+        std::fs::read_dir("/proc").expect("Linux").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    all.filter(is_child).collect()
 }

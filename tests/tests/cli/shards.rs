@@ -1,9 +1,13 @@
 //! `--shard`, `--out-dir` and `merge`: the same bytes however an analysis of many prompts is divided, interrupted or
 //! repeated.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 
+use resolvent_engine::{Step, reported};
+use resolvent_field::Shards;
 use tempfile::TempDir;
 
 use super::{Ran, binary, command, names, on_host, run, tiny, utf8};
@@ -312,4 +316,22 @@ fn a_full_disk_leaves_no_shard() {
     assert_eq!(names(&sharded.at("shards")), ["work.json"]);
     sharded.part("0/1").done();
     assert!(sharded.merged() == whole);
+}
+
+/// `merge` reports its steps: the first reading of the shards, and all further ones.
+#[test]
+fn merging_reports_its_steps() {
+    let sharded = Sharded::new("patch");
+    sharded.part("0/1").done();
+    let shards = Shards::open(&sharded.at("shards")).expect("shards");
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let (steps, path) = (Rc::clone(&seen), sharded.at("merged.safetensors"));
+    let report = move |step: Step| steps.borrow_mut().push((step.what, step.done, step.all));
+    reported(report, || shards.merge_into(&path)).expect("merges");
+    let seen = seen.take();
+    let of = |what: &str| seen.iter().filter(|step| step.0 == what).copied().collect::<Vec<_>>();
+    assert_eq!(of("shards"), (0..=4).map(|n| ("shards", n, 4)).collect::<Vec<_>>());
+    // Means of one block of places, two passes of correlations, and the rows: every reading is counted.
+    assert_eq!(of("readings of shards"), (0..=16).map(|n| ("readings of shards", n, 16)).collect::<Vec<_>>());
+    assert_eq!(seen.len(), 5 + 17);
 }

@@ -1,6 +1,6 @@
 //! The shards that wait for a device, and what each device does next.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Child;
 use std::sync::mpsc::Sender;
@@ -10,11 +10,24 @@ use std::time::{Duration, Instant};
 /// Why a device is left out whose process says nothing.
 const ENDED: &str = "its process ended early";
 
+/// What precedes the reason in an answer that no process would avoid.
+pub(super) const REFUSED: &str = "refused: ";
+
+/// How many processes of one device, or at one shard, may end early.
+const TRIES: usize = 2;
+
 /// What the processes of all devices share.
+#[derive(Default)]
 pub(super) struct Queue {
     pub(super) waiting: VecDeque<usize>,
     pub(super) devices: Vec<Speed>,
     pub(super) left_out: usize,
+    /// Devices whose processes a shard has ended.
+    ended: BTreeMap<usize, Vec<usize>>,
+    /// Shards that no process gets any more, and why.
+    pub(super) set_aside: BTreeMap<usize, String>,
+    /// Why no process can compute a shard.
+    pub(super) refused: Option<String>,
 }
 
 /// What a device has done.
@@ -24,6 +37,9 @@ pub(super) struct Speed {
     seconds: f64,
     /// The shard that it computes.
     running: Option<usize>,
+    /// The shard that ended its process, and how many processes have ended since its last complete shard.
+    lost: Option<usize>,
+    ends: usize,
     /// Whether it has opened its device, or was ended because the others had computed all before that.
     is_ready: bool,
     pub(super) is_late: bool,
@@ -52,27 +68,81 @@ enum Next {
 }
 
 impl Queue {
+    pub(super) fn new(shards: Vec<usize>, devices: usize) -> Self {
+        Self { waiting: shards.into(), devices: vec![Speed::default(); devices], ..Self::default() }
+    }
+
     /// Chooses what a device does next. It leaves the last shards to faster devices that would compute all of them
-    /// before it had computed one. The fastest device never waits for others to take a shard.
+    /// before it had computed one. The fastest device never waits for others to take a shard. A shard that ended a
+    /// process of this device goes to another one.
     fn next(&mut self, device: usize) -> Next {
         let others = || self.devices.iter().enumerate().filter(|(i, of)| *i != device && of.failure.is_none());
-        if self.waiting.is_empty() {
+        if self.waiting.is_empty() || self.refused.is_some() {
             // A process that ends early would give its shard back.
             return if others().any(|(_, of)| of.running.is_some()) { Next::Wait } else { Next::End };
         }
+        let has_other = others().any(|(_, of)| of.is_ready);
+        let is_own = |shard: &usize| self.ended.get(shard).is_some_and(|by| by.contains(&device));
+        let Some(at) = self.waiting.iter().position(|shard| !has_other || !is_own(shard)) else { return Next::Wait };
+        let shard = self.waiting[at];
         let helps = self.devices[device].of_shard().is_none_or(|own| {
             let faster = others().filter_map(|(_, of)| of.of_shard()).filter(|seconds| *seconds < own);
             faster.map(|seconds| own / seconds.max(1e-9)).sum::<f64>() <= self.waiting.len() as f64
         });
-        match self.waiting.front() {
-            Some(&shard) if helps => {
-                self.waiting.pop_front();
-                self.devices[device].running = Some(shard);
-                Next::Shard(shard)
-            }
-            _ => Next::Wait,
+        if !helps && !self.ended.contains_key(&shard) {
+            return Next::Wait;
         }
+        self.waiting.remove(at);
+        self.devices[device].running = Some(shard);
+        Next::Shard(shard)
     }
+
+    /// Gives back the shard that a process computed when it ended, or sets it aside.
+    fn lose(&mut self, device: usize, shard: usize) {
+        let ended = self.ended.entry(shard).or_default();
+        ended.push(device);
+        match ended.len() < TRIES {
+            // It comes last, so that a shard that ends every process stops no other one before.
+            true => self.waiting.push_back(shard),
+            false => drop(self.set_aside.insert(shard, ENDED.to_owned())),
+        }
+        let of = &mut self.devices[device];
+        (of.lost, of.ends) = (Some(shard), of.ends + 1);
+        of.failure = Some(ENDED.to_owned());
+    }
+
+    /// Notes that the process of a device has ended, with the text of its error; `None` if it had nothing left to do.
+    pub(super) fn end(&mut self, device: usize, reason: String) -> Option<Ended> {
+        let of = &mut self.devices[device];
+        if of.is_late || (of.failure.is_none() && reason.is_empty()) {
+            return None;
+        }
+        let reason = if reason.is_empty() { of.failure.take().unwrap_or_default() } else { reason };
+        of.failure = Some(reason.clone());
+        let lost = of.lost.take();
+        if let Some(why) = lost.and_then(|shard| self.set_aside.get_mut(&shard)) {
+            why.clone_from(&reason);
+        }
+        let again = lost.is_some() && of.ends < TRIES && self.refused.is_none() && !self.waiting.is_empty();
+        if again {
+            (of.failure, of.is_ready) = (None, false);
+        }
+        let next = match (again, self.waiting.is_empty()) {
+            (true, _) => "its process is started again",
+            (false, false) => "other devices compute its shards",
+            (false, true) => "no shard is left for it",
+        };
+        Some(Ended { reason, again, next })
+    }
+}
+
+/// How the process of a device has ended.
+pub(super) struct Ended {
+    pub(super) reason: String,
+    /// Whether it is to be started again.
+    pub(super) again: bool,
+    /// What happens next, in words.
+    pub(super) next: &'static str,
 }
 
 /// The queue, and what wakes those who wait for a change of it.
@@ -146,24 +216,23 @@ impl Shared {
                 writeln!(stdin, "{shard}").and_then(|()| stdin.flush()).ok()?;
                 let mut line = String::new();
                 stdout.read_line(&mut line).ok()?;
-                line.trim().parse::<usize>().ok()
+                Some(line.trim().to_owned())
             });
             let mut queue = self.lock();
-            queue.devices[device].running = None;
-            match answer {
-                Some(left_out) => {
+            let of = &mut queue.devices[device];
+            of.running = None;
+            match answer.as_deref().map(|text| (text.parse::<usize>(), text.strip_prefix(REFUSED))) {
+                Some((Ok(left_out), _)) => {
+                    (of.shards, of.ends) = (of.shards + 1, 0);
+                    of.seconds += began.elapsed().as_secs_f64();
                     queue.left_out += left_out;
-                    queue.devices[device].shards += 1;
-                    queue.devices[device].seconds += began.elapsed().as_secs_f64();
                     // The one that listens outlives all processes.
                     let _heard = done.send(());
                 }
-                None => {
-                    queue.waiting.push_front(shard);
-                    queue.devices[device].failure = Some(ENDED.to_owned());
-                }
+                Some((_, Some(reason))) => queue.refused = Some(reason.to_owned()),
+                Some(_) | None => queue.lose(device, shard),
             }
-            let ended = queue.devices[device].failure.is_some();
+            let ended = queue.devices[device].failure.is_some() || queue.refused.is_some();
             drop(queue);
             self.changed.notify_all();
             if ended {
@@ -182,7 +251,8 @@ mod tests {
             Some(seconds) => Speed { shards: 2, seconds: 2.0 * seconds, ..Speed::default() },
             None => Speed::default(),
         };
-        Queue { waiting: (0..shards).collect(), devices: seconds.iter().map(speed).collect(), left_out: 0 }
+        let devices = seconds.iter().map(speed).collect();
+        Queue { waiting: (0..shards).collect(), devices, ..Queue::default() }
     }
 
     #[test]

@@ -101,6 +101,11 @@ pub(crate) fn columns(
     })
 }
 
+/// Returns how many places of `count` prompts in each of `sets` fit into `memory`.
+pub(crate) fn width(count: usize, sets: usize, memory: usize) -> usize {
+    (memory / (size_of::<f32>() * count * sets).max(1)).max(1)
+}
+
 /// Visits a block of places, given their numbers and the values of each set.
 pub(crate) type Block<'a> = &'a mut dyn FnMut(Range<usize>, &[Vec<f32>]);
 
@@ -119,7 +124,7 @@ pub(crate) fn blocks(
     visit: Block<'_>,
 ) -> Result<()> {
     let all = arrays.iter().map(Places::len).sum();
-    let width = (memory / (size_of::<f32>() * count * sets.len()).max(1)).max(1);
+    let width = width(count, sets.len(), memory);
     for first in (0..all).step_by(width) {
         let block = first..all.min(first.saturating_add(width));
         let mut blocks = vec![vec![f32::NAN; block.len() * count]; sets.len()];

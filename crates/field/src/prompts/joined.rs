@@ -19,7 +19,7 @@ use crate::store::{Planned, Room, Spool, Text, distinct_names, little_endian, wr
 use crate::study::left_out::{self, LeftOut};
 
 use super::bootstrap::{self, Means, named};
-use super::columns::{EachPrompt, Places, Selected, blocks};
+use super::columns::{EachPrompt, Places, Selected, blocks, width};
 use super::outline::{Outline, TOKENS};
 
 /// Seed of the resamples.
@@ -93,6 +93,23 @@ impl<'r> Joined<'r> {
         joined.about.metadata.remove("prompt_names");
         joined.lists.insert("prompt_names".to_owned(), (String::new(), outline.names));
         Ok(joined)
+    }
+
+    /// Returns how often the prompts of an outline are read until they are joined and written.
+    ///
+    /// # Errors
+    /// An array with other axes in other prompts.
+    pub(crate) fn passes(outline: &mut Outline<'r>) -> Result<usize> {
+        outline.retain_shared()?;
+        let places = outline.arrays.iter().flat_map(|shape| shape.places(&outline.roles));
+        let blocks = places.map(|places| places.len()).sum::<usize>().div_ceil(width(
+            outline.lengths.len(),
+            1,
+            outline.room.memory,
+        ));
+        let is_sweep = outline.facts.get("analysis").is_some_and(|text| text.is("patch"));
+        let ranks = if is_sweep && !kinds(outline).is_empty() { 2 } else { 0 };
+        Ok(blocks + ranks + 1)
     }
 
     /// Adds an entry to the metadata.
@@ -292,12 +309,17 @@ fn arrays(outline: &Outline<'_>, set: &dyn EachPrompt) -> Result<Vec<(Planned, O
     Ok(arrays)
 }
 
+/// Returns the kinds of sites of which there are effects.
+fn kinds(outline: &Outline<'_>) -> Vec<SiteKind> {
+    let has = |kind: &SiteKind| outline.arrays.iter().any(|shape| shape.name == kind.arrays()[0]);
+    SiteKind::ALL.into_iter().filter(has).collect()
+}
+
 /// Returns how well first order agrees with the patches of all prompts, for each kind of site of a patch sweep.
 fn agreements(outline: &Outline<'_>, about: &Labelled, set: &dyn EachPrompt) -> Result<Vec<(SiteKind, Agreement)>> {
     let is_sweep = about.metadata.get("analysis").is_some_and(|analysis| analysis == "patch");
-    let has = |kind: &SiteKind| outline.arrays.iter().any(|shape| shape.name == kind.arrays()[0]);
-    let kinds: Vec<SiteKind> = SiteKind::ALL.into_iter().filter(|kind| is_sweep && has(kind)).collect();
-    if kinds.is_empty() {
+    let kinds = kinds(outline);
+    if !is_sweep || kinds.is_empty() {
         return Ok(Vec::new());
     }
     let failed = |e| unwritten(outline.room.folder.unwrap_or("".as_ref()), &e);

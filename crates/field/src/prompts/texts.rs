@@ -41,6 +41,11 @@ impl<'a> Texts<'a> {
         self.list.as_mut().map_or(Ok(()), |list| list.push(&Value::from(text).to_string()))
     }
 
+    /// Returns whether all prompts have this text.
+    pub(super) fn is(&self, text: &str) -> bool {
+        self.list.is_none() && self.first.as_deref() == Some(text)
+    }
+
     /// Returns the text of all prompts, or the list of their texts.
     pub(super) fn into(self) -> Result<String, Spool<'a>> {
         self.list.map_or_else(|| Ok(self.first.unwrap_or_default()), Err)

@@ -7,15 +7,15 @@
 
 mod file;
 mod grid;
+mod merge;
 mod work;
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::file::{Target, write_new, write_whole};
-use crate::labelled::Labelled;
-use crate::prompts::{EachPrompt, Joined, Outline, Prompts, Visit};
-use crate::store::{Room, difference};
+use crate::file::{write_new, write_whole};
+use crate::prompts::Prompts;
+use crate::store::difference;
 
 pub use grid::{Cell, read_grid};
 pub use work::{SHARD, Work, file_hash};
@@ -23,40 +23,44 @@ pub use work::{SHARD, Work, file_hash};
 /// The file of a folder that describes its work.
 pub const MANIFEST: &str = "work.json";
 
-/// Bytes of memory for the numbers of all prompts at some places. More places at a time need fewer passes over the
-/// files.
-const MEMORY: usize = 256 << 20;
+/// How many further shards tell whether rows or options leave a shard without results.
+const TRIED: usize = 8;
 
 /// The shards of a folder.
 #[derive(Clone, Debug)]
 pub struct Shards {
     folder: PathBuf,
     work: Work,
-    /// The description as the folder has it.
-    description: String,
 }
 
 impl Shards {
     /// Opens a folder for the shards of `work`, and makes it if it does not exist. Any number of processes may do so at
     /// the same time.
     ///
+    /// A folder of the same analysis becomes one of `work` if rows were added at the end, or if as many rows have some
+    /// shards in common. Shards of the same rows are then not computed again. A process that began before completes
+    /// its own shards: they have other names, or the same rows.
+    ///
     /// # Errors
-    /// A folder of other work: of another model, prompts, options or version. A folder that cannot be written.
+    /// A folder of other work: of another model, other prompts, options or version. A folder that cannot be written.
     pub fn create(folder: &Path, work: &Work) -> Result<Self> {
         let failed = |e: std::io::Error| {
             let fix = "name a folder where you may write";
             Error::File { path: folder.to_owned(), reason: format!("cannot be made: {e}; {fix}") }
         };
         std::fs::create_dir_all(folder).map_err(failed)?;
-        write_new(&folder.join(MANIFEST), work.to_json().as_bytes())?;
-        let found = Self::open(folder)?;
-        match difference(&found.work.facts(), &work.facts()) {
-            None => Ok(found),
-            Some(difference) => {
+        let (manifest, description) = (folder.join(MANIFEST), work.to_json());
+        write_new(&manifest, description.as_bytes())?;
+        match Self::open(folder)?.work.becomes(work) {
+            Ok(false) => {}
+            Ok(true) => write_whole(&manifest, description.as_bytes())?,
+            Err(difference) => {
                 let reason = format!("has shards of other work: {difference}; name another folder");
-                Err(Error::File { path: folder.to_owned(), reason })
+                return Err(Error::File { path: folder.to_owned(), reason });
             }
         }
+        // These are the rows of this process, whatever another one writes now.
+        Ok(Self { folder: folder.to_owned(), work: work.of_shards() })
     }
 
     /// Opens a folder that has shards.
@@ -71,7 +75,7 @@ impl Shards {
             read.map_err(|e| fail(format!("cannot be read: {e}; name a folder that --out-dir has filled")))?;
         let work = Work::from_json(&description)
             .ok_or_else(|| fail("does not describe shards; name a folder that --out-dir has filled".to_owned()))?;
-        Ok(Self { folder: folder.to_owned(), work, description })
+        Ok(Self { folder: folder.to_owned(), work })
     }
 
     /// Returns the work.
@@ -81,7 +85,7 @@ impl Shards {
 
     /// Returns the path of a shard's file, whether or not it exists.
     pub fn path(&self, shard: usize) -> PathBuf {
-        self.folder.join(format!("{shard:06}-{}.safetensors", &self.work.key(&self.description, shard)[..16]))
+        self.folder.join(format!("{shard:06}-{}.safetensors", &self.work.key(shard)[..16]))
     }
 
     /// Returns whether a shard is complete. A damaged file does not count.
@@ -90,6 +94,44 @@ impl Shards {
     /// A file that cannot be read, or that belongs to other work.
     pub fn is_complete(&self, shard: usize) -> Result<bool> {
         Ok(self.read(shard)?.is_ok())
+    }
+
+    /// Returns how many results a shard has; `None` if it is not complete.
+    ///
+    /// # Errors
+    /// As [`Shards::is_complete`].
+    pub fn results(&self, shard: usize) -> Result<Option<usize>> {
+        Ok(self.read(shard)?.ok().map(|found| found.results.results.len()))
+    }
+
+    /// Checks that the options of the work fit some prompt, when a shard has no results: its rows may be bad. Other
+    /// shards tell, spread over the set: those that are there, or else `compute`, which returns whether a shard has
+    /// results. `first` is a row without a result, and why.
+    ///
+    /// # Errors
+    /// None of the shards has results, or the error of `compute`.
+    pub fn check_options<E: From<Error>>(
+        &self,
+        shard: usize,
+        first: (&str, &str),
+        compute: &mut dyn FnMut(usize) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let all = self.work.shards();
+        let others = TRIED.min(all - 1);
+        for n in 0..others {
+            let other = (shard + 1 + n * (all - 1) / others) % all;
+            let has_results = match self.results(other)? {
+                Some(count) => count > 0,
+                None => compute(other)?,
+            };
+            if has_results {
+                return Ok(());
+            }
+        }
+        let (name, reason) = first;
+        let of =
+            if others + 1 == all { String::new() } else { format!(" of the {} shards that were tried", others + 1) };
+        Err(Error::Input(format!("no prompt{of} can be analysed; {name}: {reason}")).into())
     }
 
     /// Returns the shards that are missing or damaged.
@@ -116,63 +158,8 @@ impl Shards {
     /// # Errors
     /// A full disk, or a result that is not finite.
     pub fn write(&self, shard: usize, results: &Prompts, rows_left_out: usize) -> Result<()> {
-        let facts = self.facts(shard);
+        let facts = self.work.facts_of(shard);
         write_whole(&self.path(shard), &file::to_bytes(results, rows_left_out, facts)?)
-    }
-
-    /// Returns the result of all prompts, as one process would have computed it.
-    ///
-    /// # Errors
-    /// Missing, damaged or foreign shards, which the message names. No prompt that could be analysed.
-    pub fn merge(&self) -> Result<Labelled> {
-        self.joined(Room::MEMORY)?.whole(self)
-    }
-
-    /// Writes the result of all prompts into a `.safetensors` file, in memory that does not grow with the number of
-    /// prompts: the bytes of [`Shards::merge`] and [`Labelled::write`]. Returns the result without the arrays that have
-    /// the axis `prompt`, and without the metadata that are lists over prompts.
-    ///
-    /// Temporary files beside `path` have what does not fit into memory. A pipe, and a `.json` file, get the whole
-    /// result at once.
-    ///
-    /// # Errors
-    /// As [`Shards::merge`] and [`Labelled::write`].
-    pub fn merge_into(&self, path: &Path) -> Result<Labelled> {
-        Labelled::check_path(path)?;
-        match Target::of(path)? {
-            Target::File(at) if path.extension().is_some_and(|ending| ending == "safetensors") => {
-                let folder = at.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                self.joined(Room { memory: MEMORY, folder: Some(folder) })?.write(self, (path, &at))
-            }
-            _ => {
-                let result = self.merge()?;
-                result.write(path)?;
-                Ok(result)
-            }
-        }
-    }
-
-    fn joined<'r>(&self, room: Room<'r>) -> Result<Joined<'r>> {
-        let (mut outline, mut missing) = (Outline::new(room), Vec::new());
-        let (mut left_out, mut rows_left_out) = (Vec::new(), 0);
-        for shard in 0..self.work.shards() {
-            match self.read(shard)? {
-                Ok(found) => {
-                    rows_left_out += found.rows_left_out;
-                    found.results.each(&|_| true, &mut |_, one| outline.add(one))?;
-                    left_out.extend(found.results.left_out);
-                }
-                Err(reason) => missing.push((shard, reason)),
-            }
-        }
-        if !missing.is_empty() {
-            return Err(self.incomplete(&missing));
-        }
-        let joined = Joined::of(outline, self, &left_out)?;
-        Ok(match self.work.unread() {
-            None => joined,
-            Some(unread) => joined.note("rows_left_out", (unread + rows_left_out + left_out.len()).to_string()),
-        })
     }
 
     /// Reads a shard, or says why it has to be computed.
@@ -184,7 +171,7 @@ impl Shards {
             Err(e) => return Err(Error::File { path, reason: format!("cannot be read: {e}") }),
         };
         let Ok((found, facts)) = file::from_bytes(bytes) else { return Ok(Err(file::Damage::Broken)) };
-        let ours = self.facts(shard);
+        let ours = self.work.facts_of(shard);
         match difference(&facts, &ours) {
             None => Ok(Ok(found)),
             Some(difference) => {
@@ -193,13 +180,6 @@ impl Shards {
                 Err(Error::File { path, reason })
             }
         }
-    }
-
-    /// Returns what identifies a shard: the facts of the work, and its number.
-    fn facts(&self, shard: usize) -> serde_json::Map<String, serde_json::Value> {
-        let mut facts = self.work.facts();
-        facts.insert("shard".to_owned(), shard.to_string().into());
-        facts
     }
 
     fn incomplete(&self, missing: &[(usize, file::Damage)]) -> Error {
@@ -213,20 +193,5 @@ impl Shards {
             named.join(", ")
         );
         Error::File { path: self.folder.clone(), reason }
-    }
-}
-
-impl EachPrompt for Shards {
-    fn each(&self, wanted: &dyn Fn(&str) -> bool, visit: Visit<'_>) -> Result<()> {
-        let mut before = 0;
-        for shard in 0..self.work.shards() {
-            let results = match self.read(shard)? {
-                Ok(found) => found.results,
-                Err(_) => return Err(self.incomplete(&self.damaged()?)),
-            };
-            results.each(wanted, &mut |n, one| visit(before + n, one))?;
-            before += results.results.len();
-        }
-        Ok(())
     }
 }
