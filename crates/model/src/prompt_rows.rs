@@ -256,7 +256,8 @@ mod tests {
 
     #[test]
     fn json_lists_are_sets_of_answers() {
-        let text = "{\"clean\": \"a\", \"target\": [\" x\", 7], \"against\": []}\n{\"clean\": \"a\", \"target\": \"[\"}\n";
+        let text =
+            "{\"clean\": \"a\", \"target\": [\" x\", 7], \"against\": []}\n{\"clean\": \"a\", \"target\": \"[\"}\n";
         let (tasks, bad) = json_lines(text);
         let row = |i: usize| (tasks["prompts"][i].target.as_deref(), tasks["prompts"][i].against.as_deref());
         assert_eq!([row(0), row(1)], [(Some(" x|#7"), Some("[]")), (Some("["), None)]);

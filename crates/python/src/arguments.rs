@@ -23,7 +23,9 @@ pub(crate) fn tokens(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Vec<u32
         check_model(model, run, "the run given as a prompt")?;
         return match run.edits().is_empty() {
             true => Ok(run.tokens().to_vec()),
-            false => Err(value_error("a run with edits is no prompt, because its edits would be lost; give its `tokens`")),
+            false => {
+                Err(value_error("a run with edits is no prompt, because its edits would be lost; give its `tokens`"))
+            }
         };
     }
     if let Ok(text) = prompt.cast::<PyString>() {
