@@ -1,8 +1,9 @@
 //! `--device all`: several devices of this machine compute the shards of one work, each in a process of its own.
 //!
 //! A device gets the next shard when it has written the one before, so fast devices compute more. A process that ends
-//! early gives its shard back, and is started again until it has ended twice without a shard between. A shard that ended
-//! two processes is set aside. A process that still opens its device when all is done, or after ten minutes, is ended.
+//! early gives its shard back, and is started again until it has ended twice without a shard between. A shard that
+//! ended two processes is set aside. A process that still opens its device when all is done, or after ten minutes, is
+//! ended.
 
 mod queue;
 
@@ -270,7 +271,8 @@ mod tests {
         (shares, done)
     }
 
-    /// A shard that ends its process is tried once more, by another device if there is one, and the others are computed.
+    /// A shard that ends its process is tried once more, by another device if there is one, and the others are
+    /// computed.
     #[cfg(unix)]
     #[test]
     fn a_shard_that_ends_two_processes_is_set_aside() {

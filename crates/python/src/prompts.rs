@@ -46,7 +46,7 @@ impl PyPrompts {
     ) -> Result<PyResultOf> {
         if let Some(rows) = shard_target::take() {
             let part = self.of_rows(&rows);
-            shard_target::keep(detached(py, |_| analysis(&self.model, part, &mut |_, _| {}))?);
+            shard_target::store(detached(py, |_| analysis(&self.model, part, &mut |_, _| {}))?);
             return PyResultOf::new(py, Labelled::default(), None, None);
         }
         self.analysed(py, |progress| {

@@ -10,7 +10,7 @@ thread_local! {
     static FOUND: Cell<Option<Prompts>> = const { Cell::new(None) };
 }
 
-/// Has the next analysis of this thread compute the results of some rows, and keep them for [`found`].
+/// Has the next analysis of this thread compute the results of some rows, and store them for [`found`].
 pub(crate) fn set(rows: Range<usize>) {
     ROWS.set(Some(rows));
 }
@@ -20,12 +20,12 @@ pub(crate) fn take() -> Option<Range<usize>> {
     ROWS.take()
 }
 
-/// Keeps the results of these rows.
-pub(crate) fn keep(results: Prompts) {
+/// Stores the results of these rows.
+pub(crate) fn store(results: Prompts) {
     FOUND.set(Some(results));
 }
 
-/// Takes the results that an analysis has kept.
+/// Takes the results that an analysis has stored.
 pub(crate) fn found() -> Option<Prompts> {
     FOUND.take()
 }

@@ -315,7 +315,7 @@ def children(parent):
 
 def is_running(process):
     try:
-        # That of a process which has ended, and for which nobody waits, is empty.
+        # That of a process that has ended is empty, until the system forgets it.
         return (process / "cmdline").read_bytes() != b""
     except OSError:
         return False
