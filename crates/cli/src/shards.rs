@@ -180,8 +180,8 @@ impl Process<'_> {
         };
         let each: Vec<String> = shards.iter().map(one).collect();
         format!(
-            "two processes ended at each of these shards: {}; the others are computed. Replace the row that ends a \
-             process by one without a prompt, and run the command again",
+            "two processes ended at each of these shards: {}; the others are computed; run the command again, or \
+             replace the row that ends a process by one that is left out, such as {{\"clean\": [999999999]}}",
             each.join("; ")
         )
     }

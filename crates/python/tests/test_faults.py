@@ -114,7 +114,7 @@ def test_a_replaced_row_computes_its_shard_alone(tmp_path):
         distribute(Dying("sensitivity", file, tmp_path / "s", **common), pool, progress=False)
     # The row keeps its line, so the others keep theirs.
     rows = [*PAIRS]
-    rows[6] = {"clean": []}
+    rows[6] = {"clean": [999999999]}
     write(rows)
     mended = Work("sensitivity", file, tmp_path / "s", **common)
     assert mended.compute(range(6)) == 1

@@ -102,8 +102,11 @@ class Work:
         _merge(self._out, os.fspath(out))
 
     def _open(self):
-        """The shards, with the model. A process has one piece of work at a time, whichever of its threads opens it."""
-        key = pickle.dumps(self)
+        """The shards, with the model. A process has one piece of work at a time, whichever of its threads opens it.
+
+        A worker that outlives a change of the prompt file reads it again.
+        """
+        key = pickle.dumps(self), self._written()
         with _opening:
             if _opened.get("key") != key:
                 _opened.clear()
@@ -113,6 +116,14 @@ class Work:
                 shards = _shards((model, self._rows), chosen, self._out, self._analysis, described, self._size)
                 _opened.update(key=key, shards=shards)
             return _opened["shards"]
+
+    def _written(self):
+        """When the prompt file was written, and its size; None if there is none."""
+        try:
+            about = os.stat(self._rows) if isinstance(self._rows, str) else None
+        except OSError:
+            return None
+        return about and (about.st_mtime_ns, about.st_size)
 
     def _its_device(self):
         """The device of this worker."""
