@@ -45,7 +45,9 @@ fn options_that_fit_no_prompt_are_an_error() {
         for device in ["host", "host,host"] {
             let ran = rows.run(&["--observe", "logit(#99)", "--device", device]);
             let line = ran.stderr.lines().last().unwrap_or_default();
-            let wanted = format!("error: no prompt{of} can be analysed; line 2: ");
+            // Of two processes, either may be the first to find that its rows do not fit.
+            let first = if device == "host" { "2: " } else { "" };
+            let wanted = format!("error: no prompt{of} can be analysed; line {first}");
             assert!(ran.code == Some(1) && line.starts_with(&wanted) && line.contains("#99"), "{}", ran.stderr);
             assert_eq!(names(&rows.0.path().join("shards")), ["work.json"]);
             // Each of two processes may name the first rows of its first shard.

@@ -13,8 +13,7 @@ from ._results import (
 from .distribute import Work, distribute, open_results
 
 _Prompt = Union[str, _Array]
-# A run stands for its prompt.
-_PromptOrRun = Union[_Prompt, "Run"]
+_Input = Union[_Prompt, "Run"]
 _Goal = Union[tuple[Observable, _Float], tuple[_Place, _Array]]
 _Edits = Union[Edit, Sequence[Edit]]
 _Tokens = Union[_Token, Sequence[_Token], NDArray[np.integer[Any]]]
@@ -79,7 +78,7 @@ class Model:
     @property
     def cfg(self) -> SimpleNamespace: ...
     # No token goes before a prompt unless the tokenizer's files ask for one; GPT-2's do not.
-    def to_tokens(self, prompt: _PromptOrRun) -> NDArray[np.uint32]: ...
+    def to_tokens(self, prompt: _Input) -> NDArray[np.uint32]: ...
     def to_string(self, ids: Union[_Int, _Array]) -> str: ...
     def to_str_tokens(self, prompt: _Prompt) -> list[str]: ...
     def to_single_token(self, text: str) -> int: ...
@@ -127,20 +126,20 @@ class Model:
     def ln2(self) -> Union[SimpleNamespace, None]: ...
     def embedding(self, token: _Token) -> _Floats: ...
     def unembedding(self, token: _Token) -> _Floats: ...
-    def run(self, prompt: _PromptOrRun, edits: _Edits = (), *, sites: _Names = ()) -> Run: ...
-    def run_all(self, prompts: Sequence[_PromptOrRun], edits: _Edits = (), *, sites: _Names = ()) -> list[Run]: ...
+    def run(self, prompt: _Input, edits: _Edits = (), *, sites: _Names = ()) -> Run: ...
+    def run_all(self, prompts: Sequence[_Input], edits: _Edits = (), *, sites: _Names = ()) -> list[Run]: ...
     def generate(
-        self, prompt: _PromptOrRun, max_new_tokens: _Int = 10, edits: _Edits = (), *, temperature: _Float = 0.0,
+        self, prompt: _Input, max_new_tokens: _Int = 10, edits: _Edits = (), *, temperature: _Float = 0.0,
         top_k: Union[_Int, None] = None, top_p: Union[_Float, None] = None, seed: _Int = 0, stop: _Tokens = (),
     ) -> NDArray[np.uint32]: ...
     def generate_all(
-        self, prompts: Sequence[_PromptOrRun], max_new_tokens: _Int = 10, edits: _Edits = (), *, temperature: _Float = 0.0,
+        self, prompts: Sequence[_Input], max_new_tokens: _Int = 10, edits: _Edits = (), *, temperature: _Float = 0.0,
         top_k: Union[_Int, None] = None, top_p: Union[_Float, None] = None, seed: _Int = 0, stop: _Tokens = (),
     ) -> list[NDArray[np.uint32]]: ...
     def patch_sweep(
         self,
-        clean: _PromptOrRun,
-        corrupted: _PromptOrRun,
+        clean: _Input,
+        corrupted: _Input,
         observable: Observable,
         *,
         sites: _Names = ["resid"],
@@ -150,8 +149,8 @@ class Model:
     ) -> Result: ...
     def edges(
         self,
-        clean: _PromptOrRun,
-        corrupted: _PromptOrRun,
+        clean: _Input,
+        corrupted: _Input,
         observable: Observable,
         *,
         predictors: _Names = (),
@@ -161,21 +160,19 @@ class Model:
         seed: _Int = 0,
         by_token: bool = False,
     ) -> Result: ...
-    def edges_into(
-        self, clean: _PromptOrRun, corrupted: _PromptOrRun, observable: Observable, place: _Place
-    ) -> Result: ...
+    def edges_into(self, clean: _Input, corrupted: _Input, observable: Observable, place: _Place) -> Result: ...
     def path_patch(
-        self, clean: _PromptOrRun, corrupted: _PromptOrRun, observable: Observable, senders: _Names,
+        self, clean: _Input, corrupted: _Input, observable: Observable, senders: _Names,
         receivers: _Names = "logits",
     ) -> float: ...
     def paths(
-        self, clean: _PromptOrRun, corrupted: _PromptOrRun, observable: Observable, senders: _Names,
+        self, clean: _Input, corrupted: _Input, observable: Observable, senders: _Names,
         receivers: _Names = "logits",
     ) -> Result: ...
     def subspace(
         self,
-        clean: _PromptOrRun,
-        corrupted: _PromptOrRun,
+        clean: _Input,
+        corrupted: _Input,
         observable: Observable,
         site: str,
         token: _Int = -1,
@@ -186,21 +183,21 @@ class Model:
         seed: _Int = 0,
     ) -> Result: ...
     def attribute(
-        self, prompt: _PromptOrRun, observable: Observable, *, neurons: bool = False, patterns: bool = False
+        self, prompt: _Input, observable: Observable, *, neurons: bool = False, patterns: bool = False
     ) -> Result: ...
     def features(
         self,
         dictionary: Dictionary,
-        prompt: _PromptOrRun,
+        prompt: _Input,
         observable: Observable,
         *,
-        target: Union[_PromptOrRun, None] = None,
+        target: Union[_Input, None] = None,
         top: _Int = 20,
         exact: bool = False,
     ) -> Result: ...
     def lens(
         self,
-        prompt: _PromptOrRun,
+        prompt: _Input,
         observable: Union[Observable, None] = None,
         *,
         top: _Int = 5,
@@ -209,7 +206,7 @@ class Model:
     def windows(self, text: str, length: _Int = 128) -> list[list[int]]: ...
     def prompts(
         self,
-        rows: Union[_Path, Sequence[Union[_PromptOrRun, dict[str, Any]]], None] = None,
+        rows: Union[_Path, Sequence[Union[_Input, dict[str, Any]]], None] = None,
         *,
         observable: Union[Observable, None] = None,
         tasks: _Names = (),
@@ -287,22 +284,22 @@ class Run:
     def result(self, *, last: bool = False) -> Result: ...
     def pattern(self, block: _Int) -> _Floats: ...
     def sensitivity(
-        self, observable: Observable, *, direction: Union[str, None] = None, donor: Union[_PromptOrRun, None] = None
+        self, observable: Observable, *, direction: Union[str, None] = None, donor: Union[_Input, None] = None
     ) -> Result: ...
     def green(
         self,
         at: _Place, direction: Union[str, _Array, None] = None, *, unit: bool = False,
-        observable: Union[Observable, None] = None, donor: Union[_PromptOrRun, None] = None,
+        observable: Union[Observable, None] = None, donor: Union[_Input, None] = None,
         geometry: bool = False, directions: _Int = 0, nodes: _Int = 0,
     ) -> Result: ...
     def quadratic(
         self, observable: Observable, at: _Place, basis: Union[str, _Array, None] = None, *,
         rank: Union[_Int, None] = None, amplitudes: Union[_Float, Sequence[_Float], None] = None,
-        samples: _Int = 32, probes: _Int = 16, seed: _Int = 0, donor: Union[_PromptOrRun, None] = None,
+        samples: _Int = 32, probes: _Int = 16, seed: _Int = 0, donor: Union[_Input, None] = None,
     ) -> Result: ...
     def flow(
         self, observable: Observable, at: Union[_Place, None] = None, direction: Union[str, _Array, None] = None, *,
-        unit: bool = False, donor: Union[_PromptOrRun, None] = None, steps: _Int = 0,
+        unit: bool = False, donor: Union[_Input, None] = None, steps: _Int = 0,
     ) -> Result: ...
     def identities(self, observable: Observable) -> Result: ...
     def growth(self, at: Union[_Int, Sequence[_Int]] = -1) -> Result: ...
@@ -316,7 +313,7 @@ class Run:
         targets: Union[_Places, None] = None,
         observable: Union[Observable, None] = None,
         position: _Int = -1,
-        donors: Sequence[_PromptOrRun] = (),
+        donors: Sequence[_Input] = (),
         nodes: _Int = 0,
         amplitude: _Float = 0.1,
         out: Union[_Path, None] = None,
@@ -334,7 +331,7 @@ class Run:
         absolute: bool = False,
         field: bool = False,
         nodes: _Int = 0,
-        donor: Union[_PromptOrRun, None] = None,
+        donor: Union[_Input, None] = None,
     ) -> Result: ...
     def invert(
         self,
@@ -358,13 +355,13 @@ class Run:
     ) -> Result: ...
     def transfer(
         self,
-        donor: _PromptOrRun,
+        donor: _Input,
         observable: Observable,
         *,
         scale: _Float = 1.0,
         controls: _Int = 8,
         seed: _Int = 0,
-        others: Sequence[_PromptOrRun] = (),
+        others: Sequence[_Input] = (),
     ) -> Result: ...
     def _repr_html_(self) -> str: ...
 
