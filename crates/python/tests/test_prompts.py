@@ -43,34 +43,6 @@ def test_a_prompt_has_its_own_numbers(model):
     assert swept["lengths"].tolist() == [6, 3, 4] and np.isnan(swept["effect.low"]).all()
 
 
-def test_answers_of_several_tokens_are_means(model):
-    clean = [1, 2, 3, 4]
-    answers = [("#4|#5", 9), (["#4", 5], "#9"), (4, [9])]
-    rows = [{"clean": clean, "target": target, "against": against} for target, against in answers]
-    prompts = model.prompts(rows)
-    assert prompts.observables[0] == prompts.observables[1] == "0.5 * logit(#4)@3 + 0.5 * logit(#5)@3 - logit(#9)@3"
-    assert prompts.observables[2] == "logit(#4)@3 - logit(#9)@3"
-
-
-def test_a_run_is_a_prompt(model):
-    run = model.run([7, 3, 21])
-    assert model.prompts([run]).tokens == [[7, 3, 21]]
-    assert model.generate(run, 2) == model.generate([7, 3, 21], 2)
-    np.testing.assert_array_equal(model.run(run).logits(), run.logits())
-    other = Model.from_pretrained("random", device="host")
-    for call in [other.run, lambda one: other.generate(one, 1), lambda one: other.prompts([one])]:
-        with pytest.raises(ValueError, match="the run given as a prompt is of .* run its prompt with this model"):
-            call(run)
-    edited = model.run([7, 3, 21], edits=Edit.ablate("blocks.0.hook_resid_pre", 1))
-    with pytest.raises(ValueError, match="a run with edits is no prompt"):
-        model.run(edited)
-
-
-def test_an_observable_as_text_alone_is_refused(model):
-    with pytest.raises(TypeError, match=r'expected an observable, got .*; give Observable\("logit"\)'):
-        model.prompts(PAIRS, observable="logit")
-
-
 def test_sources_at_a_place_of_each_prompt(model):
     prompts = model.prompts(PAIRS)
     given = np.linspace(-1, 1, model.cfg.d_model, dtype=np.float32)

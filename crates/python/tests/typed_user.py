@@ -27,7 +27,7 @@ def main(name: str = "random", device: Union[int, str] = "host") -> List[str]:
     heads: npt.NDArray[np.float32] = run["z", np.int64(-1)]
     found: Result = run.invert([(j, 1.0)], sites=places(), sparse=np.int64(1))
     green: Result = run.green(found["sites"][0], "random:1")
-    model.generate(run, np.int64(1))
+    model.generate(model.run(prompt), np.int64(1))
     run.slice("random", rank=np.int64(2), sources=found["sites"], targets=[(3, 4)])
     variants: List[List[Edit]] = [[Edit.ablate(f"blocks.{b}.hook_resid_pre", -1)] for b in range(3)]
     values: List[float] = run.values_under(variants, j)
