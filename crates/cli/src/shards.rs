@@ -35,6 +35,7 @@ pub(crate) struct ShardArgs {
 }
 
 /// The rows of a prompt file, for shards.
+#[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub(crate) rows: &'a [PromptRow],
     /// How many lines of the file are no rows.
@@ -43,12 +44,17 @@ pub(crate) struct Rows<'a> {
     pub(crate) all: bool,
 }
 
+/// Returns the results of some rows, and the rows that do not fit the model.
+type Compute<'a> = &'a dyn Fn(&[PromptRow]) -> Result<(Prompts, LeftOut), Failure>;
+
+/// Names the rows of a shard that are left out, or refuses them.
+type Name<'a> = &'a dyn Fn(&[(String, String)]) -> Result<(), Failure>;
+
 /// What a shard is made of.
+#[derive(Clone, Copy)]
 pub(crate) struct Calls<'a> {
-    /// Returns the results of some rows, and the rows that do not fit the model.
-    pub(crate) compute: &'a dyn Fn(&[PromptRow]) -> Result<(Prompts, LeftOut), Failure>,
-    /// Names the rows of a shard that are left out, or refuses them.
-    pub(crate) name: &'a dyn Fn(&[(String, String)]) -> Result<(), Failure>,
+    pub(crate) compute: Compute<'a>,
+    pub(crate) name: Name<'a>,
 }
 
 impl ShardArgs {

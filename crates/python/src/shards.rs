@@ -77,7 +77,7 @@ impl PyShards {
         shard_target::set(self.shards.work().rows(shard));
         let done = prompts.bind(py).call_method(&*self.analysis, (), Some(self.options.bind(py)));
         // An analysis that fails before it begins leaves the rows to no other one.
-        drop(shard_target::take());
+        let _forgotten = shard_target::take();
         let found = shard_target::found();
         done?;
         Ok(found.unwrap_or_default())

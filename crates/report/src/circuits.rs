@@ -339,6 +339,7 @@ pub(crate) mod tests {
         let neurons = strongest_neurons("n", &result, 5).expect("neurons").text();
         assert!(neurons.lines().nth(2).is_some_and(|line| line.starts_with("m0") && line.contains('2')), "{neurons}");
     }
+
     /// Thresholds and the deviation over resamples have columns where a result has them.
     #[test]
     fn circuits_have_columns_of_their_options() {
@@ -359,7 +360,7 @@ pub(crate) mod tests {
         let more = shares.with("threshold", &size, vec![2.0, 0.5]).with("deviation.mean", &size, vec![0.125, 0.0]);
         let more = cells(&more);
         assert_eq!(more[0], "score at least edges share faithfulness low high without them random over resamples");
-        assert_eq!(more[1], "2.0 1 25.0 % 0.500 – – 0.250 – 0.125");
+        assert_eq!(more[1], "2.000 1 25.0 % 0.500 – – 0.250 – 0.125");
         assert_eq!(more[3], "area 0.750 – –");
     }
 }

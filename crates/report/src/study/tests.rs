@@ -105,7 +105,9 @@ fn circuits_are_drawn_over_the_share_of_edges() {
             .note("readers", "a0.h0<v>,logits")
             .with("edges", &[("edge", 2), ("end", 2)], vec![0.0, 0.0, 1.0, 1.0])
             .with("score", &[("edge", 2)], vec![0.5, -2.0])
+            .with("rank", &[("edge", 2)], vec![1.0, 0.0])
             .with("size", &[("size", 2)], vec![1.0, 2.0])
+            .with("faithfulness.mean", &[("size", 2)], vec![faithful, 1.0])
             .with("faithfulness", &axes, [faithful, 1.0].repeat(2))
             .with("completeness", &axes, [0.5, 0.0].repeat(2))
             .with("random", &axes, [0.0, 1.0].repeat(2));
