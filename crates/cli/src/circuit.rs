@@ -9,13 +9,10 @@ use resolvent_report::{circuit_sizes, strongest_edges};
 
 use crate::Failure;
 use crate::edits::EditArgs;
-use crate::graph::GraphArgs;
+use crate::graph::{GraphArgs, TopArgs};
 use crate::observable::RequiredObservable;
 use crate::options::{CorruptedArgs, ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks};
-
-/// Edges in a table.
-const TOP: usize = 20;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -62,9 +59,8 @@ pub(crate) struct Args {
     /// Rank the edges on the first N prompts of the file, and measure on the others
     #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts")]
     ranked_on: usize,
-    /// Edges in the printed table, 20 without it; also, up to 200, in the graph of --plot, 40 without it
-    #[arg(long, value_name = "N")]
-    top: Option<usize>,
+    #[command(flatten)]
+    top: TopArgs,
     #[command(flatten)]
     observable: RequiredObservable,
     #[command(flatten)]
@@ -76,7 +72,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
-    let output = args.output.prepare()?.edges(args.top.filter(|&count| count > 0));
+    let output = args.output.prepare()?.edges(args.top.drawn());
     args.graph.prepare()?;
     let model = args.model.open()?;
     let shares = match args.shares.is_empty() && args.threshold.is_empty() {
@@ -116,8 +112,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         let (score, ablation) = (args.score.name(), args.ablation);
         let ablation = if ablation == Ablation::Resample { "resampled" } else { ablation.name() };
         let title = format!("circuits of edges ranked by {score}; all others {ablation}; mean over prompts: {prompts}");
-        let edges = strongest_edges("edges with the largest mean scores", &result, args.top.unwrap_or(TOP));
-        let edges = edges.filter(|_| args.top != Some(0));
+        let edges = strongest_edges("edges with the largest mean scores", &result, args.top.listed());
+        let edges = edges.filter(|_| args.top.listed() > 0);
         let tables = [circuit_sizes(&title, &result), edges].into_iter().flatten();
         let tables: String = tables.map(|table| format!("{}\n", table.text())).collect();
         let pruned =

@@ -12,7 +12,7 @@ use resolvent_report::{strongest_edges, strongest_edges_by_token};
 
 use crate::Failure;
 use crate::edits::EditArgs;
-use crate::graph::GraphArgs;
+use crate::graph::{GraphArgs, TopArgs};
 use crate::observable::RequiredObservable;
 use crate::options::{CorruptedArgs, ModelArgs, PromptArgs, parse_place, split_place};
 use crate::output::{Output, OutputArgs, checks, label, labels};
@@ -20,9 +20,6 @@ use crate::prompts::{Cases, Outcome, from_end as labels_from_end};
 
 /// The options of the analysis of all edges.
 const WHOLE: [&str; 7] = ["predictors", "steps", "exact", "by_token", "random", "seed", "controls"];
-
-/// Edges in a table.
-const TOP: usize = 20;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -64,9 +61,8 @@ pub(crate) struct Args {
     /// Other prompts of the file whose displacements are a control of each score
     #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts")]
     controls: usize,
-    /// Edges in the printed table, 20 without it; also, up to 200, in the graph of --plot, 40 without it
-    #[arg(long, value_name = "N")]
-    top: Option<usize>,
+    #[command(flatten)]
+    top: TopArgs,
     #[command(flatten)]
     observable: RequiredObservable,
     #[command(flatten)]
@@ -78,7 +74,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
-    let output = args.output.prepare()?.edges(args.top.filter(|&count| count > 0));
+    let output = args.output.prepare()?.edges(args.top.drawn());
     args.graph.prepare()?;
     if args.graph.is_given() {
         args.prompt.set.shards.refuse_beside("--graph")?;
@@ -109,8 +105,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         let place = parse_place(text, &runs[1])?;
         let result = edges_into(&case, place)?;
         let at = format!("h[{},{}] {}", place.0, place.1, label(&runs[1], place.1));
-        return output
-            .finish(&result, || format!("{}{}", writers(&result, &at, args.top.unwrap_or(TOP)), checks(&result)));
+        return output.finish(&result, || format!("{}{}", writers(&result, &at, args.top.listed()), checks(&result)));
     }
     let result = match &chosen {
         Some(edges) => paths(&case, edges)?,
@@ -122,7 +117,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         let (from, to) = (value("corrupted_value"), value("clean_value"));
         let on = format!("J = {}: corrupted {from:.4}, clean {to:.4}", args.observable.title());
         let labels = labels(&runs[1]);
-        let table = table(&result, &labels, args.top.unwrap_or(TOP), &on);
+        let table = table(&result, &labels, args.top.listed(), &on);
         format!("{table}{}{}{}", together(&result), agreements(&result), checks(&result))
     })
 }
@@ -142,7 +137,7 @@ fn of_prompts(
         })?;
         let at = format!("h[{level},{token}]");
         return cases
-            .finish(output, result, &[], &|result| writers(&Prompts::averaged(result), &at, args.top.unwrap_or(TOP)));
+            .finish(output, result, &[], &|result| writers(&Prompts::averaged(result), &at, args.top.listed()));
     }
     let set = if options.controls > 0 { cases.everything() } else { Vec::new() };
     let result = cases.all(|model, cases, progress| match chosen {
@@ -154,7 +149,7 @@ fn of_prompts(
     }
     cases.finish(output, result, &[], &|result| {
         let averaged = Prompts::averaged(result);
-        format!("{}{}", table(&averaged, &[], args.top.unwrap_or(TOP), "mean over prompts"), together(&averaged))
+        format!("{}{}", table(&averaged, &[], args.top.listed(), "mean over prompts"), together(&averaged))
     })
 }
 

@@ -1,4 +1,4 @@
-//! The option `--graph`: edges as a file for programs that draw graphs.
+//! The options `--graph`, edges as a file for programs that draw graphs, and `--top`, how many of them are shown.
 
 use std::path::PathBuf;
 
@@ -33,5 +33,24 @@ impl GraphArgs {
             say(format_args!("wrote {}", path.display()));
         }
         Ok(())
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct TopArgs {
+    /// Edges in the printed table, 20 without it; also, up to 200, in the graph of --plot, 40 without it
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
+}
+
+impl TopArgs {
+    /// Returns how many edges a table has.
+    pub(crate) fn listed(&self) -> usize {
+        self.top.unwrap_or(20)
+    }
+
+    /// Returns how many edges a plot has at most; `None` leaves it to the plot.
+    pub(crate) fn drawn(&self) -> Option<usize> {
+        self.top.filter(|&count| count > 0)
     }
 }

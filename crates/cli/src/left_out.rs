@@ -51,7 +51,7 @@ impl<'a> Naming<'a> {
     /// Names the first few rows, and counts the others.
     pub(crate) fn all(&self, left_out: &[(String, String)]) -> Result<(), Failure> {
         self.refuse(left_out)?;
-        name_left_out(self.path, left_out.iter().map(|(name, reason)| (name.clone(), reason.as_str())));
+        self.name(left_out);
         Ok(())
     }
 
@@ -59,7 +59,8 @@ impl<'a> Naming<'a> {
     pub(crate) fn some(&self, left_out: &[(String, String)]) -> Result<(), Failure> {
         let before = self.of_shards.replace(self.of_shards.get() + left_out.len());
         self.refuse(left_out)?;
-        self.all(&left_out[..left_out.len().min(SHOWN.saturating_sub(before))])
+        self.name(&left_out[..left_out.len().min(SHOWN.saturating_sub(before))]);
+        Ok(())
     }
 
     /// Counts the rows of all shards that are not named.
@@ -68,6 +69,10 @@ impl<'a> Naming<'a> {
         if more > 0 {
             tracing::warn!("{}: {more} more rows are left out", self.path.display());
         }
+    }
+
+    fn name(&self, left_out: &[(String, String)]) {
+        name_left_out(self.path, left_out.iter().map(|(name, reason)| (name.clone(), reason.as_str())));
     }
 
     fn refuse(&self, left_out: &[(String, String)]) -> Result<(), Failure> {

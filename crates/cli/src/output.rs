@@ -1,5 +1,6 @@
 //! Writes, draws and prints the results of commands.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -135,13 +136,10 @@ impl Output<'_> {
 
     /// Returns the figures of a result as one drawing.
     fn plot(&self, result: &Labelled) -> Result<Figure, Failure> {
-        let mut named = result.clone();
-        if let Some(text) = &self.observable {
-            named = named.note("observable_text", text);
-        }
-        if let Some(count) = self.edges {
-            named = named.note("drawn_edges", count.to_string());
-        }
+        let notes = [("observable_text", self.observable.clone()), ("drawn_edges", self.edges.map(|n| n.to_string()))];
+        let notes = notes.into_iter().filter_map(|(key, text)| Some((key, text?)));
+        let named =
+            notes.fold(Cow::Borrowed(result), |named, (key, text)| Cow::Owned(named.into_owned().note(key, text)));
         let labels = match self.labels.is_empty() {
             true => result.list("tokens").unwrap_or_default().into_iter().map(|id| format!("#{id}")).collect(),
             false => self.labels.clone(),

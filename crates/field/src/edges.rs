@@ -193,7 +193,8 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
             .certify(alone(case, &clean_outputs, &edges, &values)?)?
             .certify(of_writer(case, (&clean_outputs, &displacement), &edges, &values)?)?;
         if options.random > 0 {
-            let control = random_exact(case, &scores, corrupted, (options.random, options.seed))?;
+            let values = |moved: Vec<f32>| Ok(edge_values(run, &moved, &edges, case.observable)?);
+            let control = random_exact(&scores, corrupted, (options.random, options.seed), values)?;
             result = result.with("random_exact", &axis, narrow(&control));
         }
         if by_token {
@@ -256,14 +257,20 @@ fn other_prompts(scores: &Scores<'_>, others: &[Case<'_>], gradients: &[f32]) ->
     Ok(squares.map(|squares| squares.into_iter().map(f64::sqrt).collect()))
 }
 
-/// Returns the root mean square of the exact effects over `count` random displacements of each writer. Each has the
-/// norm of the writer's own displacement at every token.
-fn random_exact(case: &Case<'_>, scores: &Scores<'_>, value: f64, (count, seed): (usize, u64)) -> Result<Vec<f64>> {
-    let mut squares = vec![0.0; scores.edges.len()];
+/// Returns the root mean square of exact effects over `count` random displacements of each writer. Each has the norm of
+/// the writer's own displacement at every token. `values` are those of J under a displacement, and `value` is that
+/// without.
+fn random_exact(
+    scores: &Scores<'_>,
+    value: f64,
+    (count, seed): (usize, u64),
+    mut values: impl FnMut(Vec<f32>) -> Result<Vec<f64>>,
+) -> Result<Vec<f64>> {
+    let mut squares = Vec::new();
     for n in 0..count {
-        let moved = scores.randomised(seed.wrapping_add(n as u64));
-        let values = edge_values(case.corrupted, &moved, scores.edges, case.observable)?;
-        squares.iter_mut().zip(values).for_each(|(sum, v)| *sum += (v - value).powi(2) / count as f64);
+        let found = values(scores.randomised(seed.wrapping_add(n as u64)))?;
+        squares.resize(found.len(), 0.0);
+        squares.iter_mut().zip(found).for_each(|(sum, x)| *sum += (x - value).powi(2) / count as f64);
     }
     Ok(squares.into_iter().map(f64::sqrt).collect())
 }

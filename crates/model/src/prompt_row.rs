@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
+use serde::de::Error as _;
+use serde_json::Value;
 
 use crate::error::{Error, Result, one_line};
 
@@ -68,27 +70,23 @@ pub enum Role {
     Text(String),
 }
 
-/// A token of an answer, or several.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Answer {
-    Text(String),
-    Id(u32),
-    Several(Vec<Answer>),
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => f.write_str(text),
-            Self::Id(id) => write!(f, "#{id}"),
-            Self::Several(all) => f.write_str(&all.iter().map(ToString::to_string).collect::<Vec<_>>().join("|")),
-        }
-    }
-}
-
 fn answer<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Option<String>, D::Error> {
-    Ok(Option::<Answer>::deserialize(from)?.map(|answer| answer.to_string()))
+    let Some(value) = Option::<Value>::deserialize(from)? else { return Ok(None) };
+    let text = answer_of(&value, &str::to_owned);
+    text.map(Some).ok_or_else(|| D::Error::custom("an answer is a text, a token id, or a list of these"))
+}
+
+/// Returns an answer of JSON as text: a number is a token id, and the tokens of a list have `|` between them. `None` if
+/// it is something else. `token` is applied to texts.
+pub(crate) fn answer_of(value: &Value, token: &dyn Fn(&str) -> String) -> Option<String> {
+    match value {
+        Value::String(text) => Some(token(text)),
+        Value::Number(id) => Some(format!("#{id}")),
+        Value::Array(all) if !all.is_empty() => {
+            Some(all.iter().map(|one| answer_of(one, token)).collect::<Option<Vec<_>>>()?.join("|"))
+        }
+        _ => None,
+    }
 }
 
 impl PromptRow {

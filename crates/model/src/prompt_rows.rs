@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::error::one_line;
-use crate::prompt_row::{PromptRow, PromptText, Role};
+use crate::prompt_row::{PromptRow, PromptText, Role, answer_of};
 
 /// The names that a column may have, in our own files and in the published files of EAP-IG (those of its tasks ioi,
 /// fact-retrieval, gender-bias and hypernymy) and MIB.
@@ -146,9 +146,10 @@ fn read(Raw { line, column, ids, answer, roles }: &Raw<'_>) -> Result<PromptRow,
         (None, None) => Ok(None),
     };
     let observable = column(OBSERVABLE);
-    let [target, against] = [TARGET, AGAINST].map(|names| answer(names).map(answers));
-    let is_year = answer(&[TOKEN_OR_YEAR]).is_some() && answer(&TARGET[..3]).is_none() && against.is_none();
-    if is_year && observable.is_none() {
+    let [target, against] = [TARGET, AGAINST].map(|names| answer(names).map(|text| tokens(&text)));
+    let column_of_target = TARGET.iter().find(|name| answer(&[name]).is_some());
+    let may_be_year = column_of_target == Some(&TOKEN_OR_YEAR) && against.is_none();
+    if may_be_year && observable.is_none() {
         return Err(format!(
             "it has `{TOKEN_OR_YEAR}` and no `incorrect_idx`, so the number may be a year; name the column `target` if \
              it is a token, or give an `observable`"
@@ -174,20 +175,16 @@ fn ids_of(text: &str) -> Result<PromptText, String> {
 }
 
 /// Returns an answer as the rest of the program reads it: the tokens of a list have `|` between them.
-fn answers(text: String) -> String {
-    let listed: Option<Vec<Value>> = text.starts_with('[').then(|| serde_json::from_str(&text).ok()).flatten();
-    let tokens = listed.as_ref().and_then(|list| list.iter().map(field).collect::<Option<Vec<_>>>());
-    match tokens {
-        Some(tokens) if !tokens.is_empty() => tokens.into_iter().map(token).collect::<Vec<_>>().join("|"),
-        _ => token(text),
-    }
+fn tokens(text: &str) -> String {
+    let listed: Option<Value> = text.starts_with('[').then(|| serde_json::from_str(text).ok()).flatten();
+    listed.and_then(|list| answer_of(&list, &token)).unwrap_or_else(|| token(text))
 }
 
 /// Returns a token as the rest of the program reads it: digits are an id.
-fn token(text: String) -> String {
+fn token(text: &str) -> String {
     match !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         true => format!("#{text}"),
-        false => text,
+        false => text.to_owned(),
     }
 }
 

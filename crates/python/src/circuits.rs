@@ -54,8 +54,7 @@ impl PyModel {
     ) -> Result<PyResultOf> {
         let predictors = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<EdgePredictor>>>()?;
         let sites = path_sites(self.model.sizes());
-        let prepared = |prompt, what| self.prepared(prompt, &sites, what);
-        let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);
+        let [clean, corrupted] = self.pair([clean, corrupted], &sites)?;
         let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title());
         let (steps, random, seed) = (count("steps", steps)?, count("random", random)?, seed.0);
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
@@ -78,8 +77,7 @@ impl PyModel {
         place: Pair,
     ) -> Result<PyResultOf> {
         let sites = path_sites(self.model.sizes());
-        let prepared = |prompt, what| self.prepared(prompt, &sites, what);
-        let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);
+        let [clean, corrupted] = self.pair([clean, corrupted], &sites)?;
         let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title());
         let place = place_in(&corrupted, place)?;
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
@@ -177,8 +175,7 @@ impl PyModel {
         let of = directions_of(directions)?;
         let (random, seed) = (count("controls", controls)?, seed.0);
         let options = SubspaceOptions { readers: readers.parse()?, random, seed };
-        let prepared = |prompt, what| self.prepared(prompt, &[site], what);
-        let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);
+        let [clean, corrupted] = self.pair([clean, corrupted], &[site])?;
         let token = from_end("token position", token, corrupted.tokens().len())?;
         let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title());
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };

@@ -209,8 +209,7 @@ impl PyModel {
         let joint: Joint = joint.parse()?;
         let kinds = sites.0.iter().map(|kind| Ok(kind.parse()?)).collect::<Result<Vec<SiteKind>>>()?;
         let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(self.model.sizes())).collect();
-        let prepared = |prompt, what| self.prepared(prompt, &sites, what);
-        let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);
+        let [clean, corrupted] = self.pair([clean, corrupted], &sites)?;
         let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title());
         let result = detached(py, |_| {
             let mut result = patch_at(&clean, &corrupted, &j, &kinds)?;
@@ -381,5 +380,10 @@ impl PyModel {
             Err(_) => (self.model.clone(), tokens(&self.model, prompt)?, options(Vec::new())),
         };
         detached(prompt.py(), |_| model.run_with(&tokens, &options))
+    }
+
+    /// Returns the runs of a clean and a corrupted prompt; see [`PyModel::prepared`].
+    pub(crate) fn pair(&self, [clean, corrupted]: [&Bound<'_, PyAny>; 2], sites: &[Site]) -> Result<[Run; 2]> {
+        Ok([self.prepared(clean, sites, "the clean run")?, self.prepared(corrupted, sites, "the corrupted run")?])
     }
 }

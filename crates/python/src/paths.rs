@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use resolvent::field::{Case, edges_from_to, path_patch};
-use resolvent::model::{outputs_of, path_sites};
+use resolvent::model::{Edge, Run, outputs_of, path_sites};
 
 use crate::classes::PyModel;
 use crate::failure::{Failure, Result};
@@ -32,10 +32,7 @@ impl PyModel {
         senders: Many<String>,
         receivers: Many<String>,
     ) -> Result<f64> {
-        let edges = edges_from_to(self.model.architecture(), &senders.0, &receivers.0)?;
-        let sites = path_sites(self.model.sizes());
-        let prepared = |prompt, what| self.prepared(prompt, &sites, what);
-        let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);
+        let (edges, [clean, corrupted]) = self.between([clean, corrupted], [&senders, &receivers])?;
         let j = observable.get().beside(py, &corrupted, &clean)?;
         detached(py, |_| {
             Case { clean: &clean, corrupted: &corrupted, observable: &j }.check()?;
@@ -43,6 +40,7 @@ impl PyModel {
             Ok::<_, Failure>(path_patch(&corrupted, &of_senders, &edges, &j)? - corrupted.value(&j)?)
         })
     }
+
     /// Path patching of chosen paths, each alone and all together: senders and receivers as in `path_patch`.
     ///
     /// Arrays: `edges` [E, 2], indices into the comma-separated names `writers` and `readers` of the metadata;
@@ -60,13 +58,22 @@ impl PyModel {
         senders: Many<String>,
         receivers: Many<String>,
     ) -> Result<PyResultOf> {
-        let edges = edges_from_to(self.model.architecture(), &senders.0, &receivers.0)?;
-        let sites = path_sites(self.model.sizes());
-        let prepared = |prompt, what| self.prepared(prompt, &sites, what);
-        let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);
+        let (edges, [clean, corrupted]) = self.between([clean, corrupted], [&senders, &receivers])?;
         let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title());
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
         let result = detached(py, |_| resolvent::field::paths(&case, &edges))?;
         PyResultOf::new(py, result, Some(&corrupted), Some(&title))
+    }
+}
+
+impl PyModel {
+    /// Returns the edges between nodes that are named, and the runs of a pair of prompts.
+    fn between(
+        &self,
+        prompts: [&Bound<'_, PyAny>; 2],
+        [senders, receivers]: [&Many<String>; 2],
+    ) -> Result<(Vec<Edge>, [Run; 2])> {
+        let edges = edges_from_to(self.model.architecture(), &senders.0, &receivers.0)?;
+        Ok((edges, self.pair(prompts, &path_sites(self.model.sizes()))?))
     }
 }

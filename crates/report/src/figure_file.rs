@@ -42,6 +42,7 @@ impl Figure {
         };
         Ok(resolvent_field::write_whole(path, &bytes)?)
     }
+
     /// Returns a page of this figure alone, or of the figures of a grid one below the other.
     fn page(&self) -> Page {
         let figures = match self {

@@ -17,6 +17,12 @@ fn files_are_small() {
     }
 }
 
+#[test]
+fn the_readme_is_short() {
+    let lines = text(Path::new("README.md")).lines().count();
+    assert!(lines < 150, "README.md has {lines} lines; move what a first look does not need to docs/src");
+}
+
 /// Largest number of columns of a line.
 const COLUMNS: usize = 120;
 

@@ -110,21 +110,25 @@ fn exact_controls_at_each_token_match_the_reference() {
     }
 }
 
+/// Returns the pair of prompts of these tests, and the same without its first token.
+pub(super) fn two_lengths() -> [PromptCase; 2] {
+    [("long", 0), ("short", 1)].map(|(name, from)| PromptCase {
+        name: name.to_owned(),
+        clean: CLEAN[from..].to_vec(),
+        corrupted: Some(CORRUPTED[from..].to_vec()),
+        observable: Some(Observable::logit_diff(4, 20, 4 - from)),
+        roles: [].into(),
+        edits: Vec::new(),
+    })
+}
+
 /// Over prompts of several lengths, tokens are aligned from the end.
 #[test]
 fn edges_at_each_token_of_many_prompts() {
     let twin = Twin::small();
     let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
     let model = twin.on(&on);
-    let case = |name: &str, from: usize| PromptCase {
-        name: name.to_owned(),
-        clean: CLEAN[from..].to_vec(),
-        corrupted: Some(CORRUPTED[from..].to_vec()),
-        observable: Some(Observable::logit_diff(4, 20, 4 - from)),
-        roles: std::collections::BTreeMap::default(),
-        edits: Vec::new(),
-    };
-    let cases = [case("long", 0), case("short", 1)];
+    let cases = two_lengths();
     let options = EdgeOptions { by_token: true, ..EdgeOptions::default() };
     let found = edges_of_prompts(&model, (&cases, &cases), &options, &mut |_, _| {}).expect("computes");
     let stacked = found.stack().expect("stacks");

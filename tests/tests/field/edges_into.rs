@@ -1,11 +1,12 @@
 //! Which writers carry a difference at one place: against the f64 reference, and as directions of sources.
 
 use resolvent_field::{Case, Context, Direction, edges_into, edges_into_of_prompts};
-use resolvent_model::{Edit, Observable, PromptCase, RunOptions, Site, Source, Writer};
+use resolvent_model::{Edit, Observable, RunOptions, Site, Source, Writer};
 use resolvent_tests::truth::wide;
 use resolvent_tests::{Subject, Twin, observed, subjects};
 
 use super::edges::{CLEAN, CORRUPTED, both, moved};
+use super::edges_by_token::two_lengths;
 use super::{array, close, truth};
 
 #[test]
@@ -52,15 +53,7 @@ fn writers_of_many_prompts() {
     let twin = Twin::small();
     let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
     let model = twin.on(&on);
-    let case = |name: &str, from: usize| PromptCase {
-        name: name.to_owned(),
-        clean: CLEAN[from..].to_vec(),
-        corrupted: Some(CORRUPTED[from..].to_vec()),
-        observable: Some(Observable::logit_diff(4, 20, 4 - from)),
-        roles: [].into(),
-        edits: Vec::new(),
-    };
-    let cases = [case("long", 0), case("short", 1)];
+    let cases = two_lengths();
     let found = edges_into_of_prompts(&model, &cases, (1, -2), &mut |_, _| {}).expect("computes");
     for (result, case) in found.results.iter().zip(&cases) {
         let corrupted = case.corrupted.as_ref().expect("has one");

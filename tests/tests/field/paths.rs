@@ -1,10 +1,11 @@
 //! Chosen paths: each alone as among all edges, and all together as the patch of what they add up to.
 
 use resolvent_field::{Case, EdgeOptions, edges, edges_from_to, paths, paths_of_prompts};
-use resolvent_model::{Edge, Edit, Model, Observable, PromptCase, Reader, Site, Writer};
+use resolvent_model::{Edge, Edit, Model, Observable, Reader, Site, Writer};
 use resolvent_tests::{Golden, Subject, Twin, subjects};
 
 use super::edges::{CLEAN, CORRUPTED, both, moved, patched};
+use super::edges_by_token::two_lengths;
 use super::{array, close, truth};
 
 fn names(text: &str) -> Vec<String> {
@@ -73,15 +74,7 @@ fn all_paths_from_a_node_are_its_patch() {
 fn paths_of_many_prompts() {
     let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
     let model = Twin::small().on(&on);
-    let case = |name: &str, from: usize| PromptCase {
-        name: name.to_owned(),
-        clean: CLEAN[from..].to_vec(),
-        corrupted: Some(CORRUPTED[from..].to_vec()),
-        observable: Some(Observable::logit_diff(4, 20, 4 - from)),
-        roles: [].into(),
-        edits: Vec::new(),
-    };
-    let cases = [case("long", 0), case("short", 1)];
+    let cases = two_lengths();
     let chosen: Vec<Edge> = ["input->m0", "m0->logits"].map(|name| name.parse().expect("an edge")).into();
     let found = paths_of_prompts(&model, &cases, &chosen, &mut |_, _| {}).expect("computes");
     assert_eq!(found.results.len(), 2);

@@ -5,7 +5,7 @@ use resolvent_model::{Edge, Outputs, edge_values, outputs_of};
 
 use super::path::path_patch;
 use super::scores::Scores;
-use super::{EdgePredictor, SUMS, agreeing};
+use super::{EdgePredictor, SUMS, agreeing, random_exact};
 use crate::case::Case;
 use crate::certificate::{Certificate, narrow, same, worse};
 use crate::error::Result;
@@ -67,14 +67,9 @@ pub(super) fn with_exact(
         .with("exact_by_token", &axes, exact)
         .certify(alone(case, clean, edges, (&values, value))?)?;
     if random > 0 {
-        let mut squares = vec![0.0; values.len()];
-        for n in 0..random {
-            let data = scores.randomised(seed.wrapping_add(n as u64));
-            let found = at_tokens(case, edges, &Outputs { data, ..moved.clone() }, value)?;
-            squares.iter_mut().zip(found).for_each(|(sum, x)| *sum += (x - value).powi(2) / random as f64);
-        }
-        result =
-            result.with("random_exact_by_token", &axes, squares.iter().map(|square| square.sqrt() as f32).collect());
+        let values = |data| at_tokens(case, edges, &Outputs { data, ..moved.clone() }, value);
+        let control = random_exact(scores, value, (random, seed), values)?;
+        result = result.with("random_exact_by_token", &axes, narrow(&control));
     }
     Ok(result)
 }

@@ -308,7 +308,10 @@ class _Distribution:
         return collections.deque(sorted([*tasks, *waiting], key=lambda task: self.suspected[task[0]] > 1))
 
     def give_up(self, shards, reason, error, running):
-        """Remembers a task that failed too often, with its reason. If several do so one after another, the cause is not in them."""
+        """Remembers a task that failed too often, with its reason.
+
+        If several do so one after another, the cause is not in them.
+        """
         self.given_up.append((shards, reason, error))
         self.failed, self.broken = self.failed + 1, 0
         if self.failed > self.retries + 1:
