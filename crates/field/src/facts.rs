@@ -56,10 +56,11 @@ impl Labelled {
         self.fact(key).split(' ').filter_map(one).collect()
     }
 
-    /// Returns the first parts of an entry that describes an [`Agreement`](crate::stats::Agreement): the number of
-    /// pairs and both correlations. `None` if the result lacks it.
+    /// Returns an entry that describes an [`Agreement`](crate::stats::Agreement) without the share of equal signs: the
+    /// number of pairs, both correlations, slope and relative error. `None` if the result lacks it.
     pub fn correlations(&self, key: &str) -> Option<String> {
-        Some(self.metadata.get(key)?.split(", ").take(3).collect::<Vec<_>>().join(", "))
+        let parts = self.metadata.get(key)?.split(", ").filter(|part| !part.starts_with("same sign"));
+        Some(parts.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -76,7 +77,10 @@ mod tests {
             .note("list", "a0.h1,m2")
             .note("texts", r#"["first, or","second"]"#)
             .note("sites", "blocks.0.attn.hook_pattern[1,2]@4 blocks.1.hook_mlp_out@0")
-            .note("agreement", "n 9 (1 tied at 0), Pearson 0.9, Spearman 0.8, same sign 100.0 %")
+            .note(
+                "agreement",
+                "n 9 (1 tied at 0), Pearson 0.9, Spearman 0.8, same sign 100.0 %, slope 1.1, relative error 0.3",
+            )
             .note("joint", "add");
         assert_eq!((result.fact("joint"), result.fact("none")), ("add", ""));
         assert!(result.says("joint", "add") && !result.says("joint", "put") && !result.says("none", ""));
@@ -89,7 +93,10 @@ mod tests {
         assert_eq!(result.sites("sites"), [(Site::Pattern(0, 1, 2), 4), (Site::MlpOut(1), 0)]);
         assert!(result.sites("none").is_empty());
         let correlations = result.correlations("agreement");
-        assert_eq!(correlations.as_deref(), Some("n 9 (1 tied at 0), Pearson 0.9, Spearman 0.8"));
+        assert_eq!(
+            correlations.as_deref(),
+            Some("n 9 (1 tied at 0), Pearson 0.9, Spearman 0.8, slope 1.1, relative error 0.3")
+        );
         assert_eq!(result.correlations("none"), None);
     }
 }

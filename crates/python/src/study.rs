@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use resolvent::field::stats::Interval;
-use resolvent::field::study::{LeftOut, Null, NullFigure, Statement, StepProgress, Study, StudyOptions};
+use resolvent::field::study::{Beside, LeftOut, Null, NullFigure, Statement, StepProgress, Study, StudyOptions};
 use resolvent::model::{Model, PromptSet};
 use resolvent_report::{Studied, study_page};
 
@@ -71,6 +71,13 @@ fn ends(dict: &Bound<'_, PyDict>, figure: Interval) -> Result<()> {
     Ok(())
 }
 
+/// Returns the estimates of a figure by task.
+fn by_task<'py>(py: Python<'py>, figures: &[(String, f64)]) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    figures.iter().try_for_each(|(task, figure)| dict.set_item(task, figure))?;
+    Ok(dict)
+}
+
 #[pymethods]
 impl PyStudy {
     /// The result of each step by its name, such as `patching.ioi`.
@@ -80,8 +87,9 @@ impl PyStudy {
     }
 
     /// The statements, each a dict: name, claim, measure, estimate, low, high, prompts, by_task (estimates by task),
-    /// detail, rule, verdict, beyond (whether the figure is beyond all nulls; None if undecided), nulls (a dict for
-    /// each null: null, estimate, low, high, verdict, exceeded).
+    /// beside (a dict for each further figure: name, estimate, low, high, by_task), detail (the same in words), rule,
+    /// verdict, beyond (whether the figure is beyond all nulls; None if undecided), nulls (a dict for each null: null,
+    /// estimate, low, high, verdict, exceeded).
     #[getter]
     fn statements<'py>(&self, py: Python<'py>) -> Result<Vec<Bound<'py, PyDict>>> {
         let one = |s: &Statement| -> Result<Bound<'py, PyDict>> {
@@ -90,7 +98,7 @@ impl PyStudy {
                 ("name", s.name),
                 ("claim", s.claim),
                 ("measure", s.measure),
-                ("detail", &s.detail),
+                ("detail", &s.detail()),
                 ("rule", s.rule),
                 ("verdict", s.verdict.name()),
             ] {
@@ -98,9 +106,15 @@ impl PyStudy {
             }
             ends(&dict, s.figure)?;
             dict.set_item("prompts", s.prompts)?;
-            let by_task = PyDict::new(py);
-            s.by_task.iter().try_for_each(|(task, figure)| by_task.set_item(task, figure))?;
-            dict.set_item("by_task", by_task)?;
+            dict.set_item("by_task", by_task(py, &s.by_task)?)?;
+            let beside = |one: &Beside| -> Result<Bound<'py, PyDict>> {
+                let dict = PyDict::new(py);
+                dict.set_item("name", &one.name)?;
+                ends(&dict, one.figure)?;
+                dict.set_item("by_task", by_task(py, &one.by_task)?)?;
+                Ok(dict)
+            };
+            dict.set_item("beside", s.beside.iter().map(beside).collect::<Result<Vec<_>>>()?)?;
             dict.set_item("beyond", s.beyond())?;
             let null = |null: &NullFigure| -> Result<Bound<'py, PyDict>> {
                 let dict = PyDict::new(py);

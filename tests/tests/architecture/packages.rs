@@ -172,7 +172,7 @@ fn dependencies_have_the_minimum_rust_version() {
     let about = String::from_utf8(rustc.arg("-vV").output().expect("runs").stdout).expect("UTF-8");
     let host = about.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc names its host");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["metadata", "--format-version", "1", "--offline", "--filter-platform", host]).current_dir(root());
+    cargo.args(["metadata", "--format-version", "1", "--locked", "--filter-platform", host]).current_dir(root());
     let output = cargo.output().unwrap_or_else(|e| panic!("{cargo:?}: {e}"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let all: serde_json::Value = serde_json::from_slice(&output.stdout).expect("is JSON");

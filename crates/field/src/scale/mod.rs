@@ -72,7 +72,7 @@ struct Maps {
 /// Arrays over quantity and predictor: `correlation [3, 4]`, `correlation_low` and `correlation_high` (95 % interval,
 /// resampled over held-out prompts; NaN for fewer than eight), and `explained [3, 4]`, the share of variance
 /// `1 - |error|^2 / |deviation|^2`, which is negative if the mean predicts better. Arrays of the held-out effects:
-/// `predicted [N]` (affine) and `actual [N]`.
+/// `predicted [N]` (affine), `actual [N]`, and `prompt [N]`, the position of each one's pair in `prompts`.
 ///
 /// Certificates, each for both models: the adjoint identity; the effect of patching the last token at the last level is
 /// the whole difference of J.
@@ -97,6 +97,7 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
     };
     let begin = options.train.min(prompts.len());
     let train = of(&prompts[..begin], &usable[..begin]).len();
+    let places: Vec<usize> = (0..usable.len()).filter(|&i| usable[i]).collect();
     let prompts = &of(prompts, &usable);
     let (held_out, left_out) = (prompts.len() - train, usable.len() - prompts.len());
     if train < 2 || held_out < 2 {
@@ -121,7 +122,7 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
     let levels = large.sizes().layers + 1;
     let cells = QUANTITIES.len() * PREDICTORS.len();
     let [mut correlation, mut low, mut high, mut explained] = [(); 4].map(|()| Vec::with_capacity(cells));
-    let mut shown = Pairs::default();
+    let (mut shown, mut shown_prompts) = (Pairs::default(), Vec::new());
     for quantity in 0..QUANTITIES.len() {
         let carried =
             |all: &Measured| -> Vec<Maps> { all.maps[quantity].iter().map(|map| align(map, levels)).collect() };
@@ -161,6 +162,8 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
             explained.push(over_draws(&|draw| share(&of_prompts(draw))) as f32);
             if quantity == 0 && predictor == 0 {
                 shown = of_prompts(0);
+                let of_prompt = |n: usize| vec![places[test.start + n] as f32; pairs[n][0].len()];
+                shown_prompts = (0..pairs.len()).flat_map(of_prompt).collect();
             }
         }
     }
@@ -173,6 +176,7 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
         .with("explained", &axes, explained)
         .with("predicted", &[("held_out", shown.len())], narrow(&shown.predicted))
         .with("actual", &[("held_out", shown.len())], narrow(&shown.actual))
+        .with("prompt", &[("held_out", shown.len())], shown_prompts)
         .note("small", small.name())
         .note("small_hash", small.hash())
         .note("quantities", QUANTITIES.join(","))

@@ -12,6 +12,7 @@
 
 mod answers;
 mod circuits;
+mod figure;
 mod inverse;
 pub(crate) mod left_out;
 mod names;
@@ -39,11 +40,13 @@ use resolvent_model::{Model, PromptRow, PromptSet, PromptText, TokenPair};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 
+pub use figure::Beside;
 pub use left_out::LeftOut;
 use left_out::{Record, ends, may_pass};
 pub use null::Null;
 pub use null_runs::Results;
 pub use parts::StepShare;
+pub use patching::counted_patches;
 pub use statement::{Better, NullFigure, RULES, Statement, Verdict};
 use tasks::{Task, pair_name};
 pub use verdicts::statements;

@@ -53,10 +53,10 @@ const KINDS: [SiteKind; 8] = [
 
 /// Computes patch effects and their first-order predictions for the pairs of a task.
 ///
-/// Arrays over all patches `[N]`: `kind` (index into the metadata's `kinds`), `prompt`, `layer`, `token`, `predicted`
-/// and `actual`, the last two divided by |J(clean) - J(corrupted)| of the pair. Table: `agreement [K, 5, 3]` (kind,
-/// statistic, estimate and 95 % interval over prompts). Maps of the first pair: `example_effect` and
-/// `example_first_order [L+1, T]`.
+/// Arrays over all patches `[N]`: `kind` (index into the metadata's `kinds`), `prompt`, `layer`, `token`, `predicted`,
+/// `actual` and `floor`, the noise floor of both; the last three are divided by |J(clean) - J(corrupted)| of the pair.
+/// Table: `agreement [K, 5, 3]` (kind, statistic, estimate and 95 % interval over prompts). Maps of the first pair:
+/// `example_effect` and `example_first_order [L+1, T]`.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let kinds: &[SiteKind] = match task.options.quick {
         true => &[SiteKind::Resid, SiteKind::AttnOut, SiteKind::MlpOut, SiteKind::Z],
@@ -83,6 +83,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
             }
             columns.extend("predicted", &predicted);
             columns.extend("actual", &actual);
+            columns.extend("floor", &vec![(effects.floor / scale) as f32; actual.len()]);
             of_prompts.push(Pairs::above(&predicted, &actual, effects.floor / scale));
         }
         table.extend(agreement(&of_prompts, task.options.seed));
@@ -107,6 +108,20 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     }
     record.check("first pair", &[adjoint(&runs.corrupted[0].linearize(Mode::Exact), 1)?]);
     Ok(result)
+}
+
+/// Returns the patches of a step's result that count, each with its index: the predicted and the actual effect. A
+/// patch whose two values are both exactly 0 does not count, because no effect is possible there. Values below the
+/// noise floor are 0.
+pub fn counted_patches(result: &Labelled) -> Vec<(usize, [f64; 2])> {
+    let [predicted, actual, floor] = ["predicted", "actual", "floor"].map(|name| result.array(name));
+    let (Some(predicted), Some(actual), Some(floor)) = (predicted, actual, floor) else { return Vec::new() };
+    let each = predicted.data.iter().zip(&actual.data).zip(&floor.data).enumerate();
+    let counted = each.filter_map(|(i, ((&predicted, &actual), &floor))| {
+        let (predicted, actual) = stats::above(predicted, actual, f64::from(floor))?;
+        Some((i, [predicted, actual]))
+    });
+    counted.collect()
 }
 
 /// Returns the effects of the pairs, each with its index in `runs`. All pairs are swept together. If that fails, each

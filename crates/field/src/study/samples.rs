@@ -1,18 +1,9 @@
 //! Figures of statements: estimates of each task, their mean over tasks, and its interval over prompts.
 
 use crate::labelled::Labelled;
-use crate::stats::{self, Interval};
+use crate::stats;
 
-/// A figure of several tasks.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Figure {
-    /// The mean of the tasks' estimates, with its 95 % interval over prompts.
-    pub(super) interval: Interval,
-    /// Number of prompts.
-    pub(super) prompts: usize,
-    /// The estimate of each task.
-    pub(super) by_task: Vec<(String, f64)>,
-}
+use super::figure::Figure;
 
 /// Measurements by prompt, of several tasks.
 pub(super) struct Samples<T> {
@@ -86,6 +77,28 @@ pub(super) fn pooled(draw: &[&Vec<f64>]) -> Vec<f64> {
 /// Returns the values of a draw of prompts with one value each.
 pub(super) fn single(draw: &[&f64]) -> Vec<f64> {
     draw.iter().map(|x| **x).filter(|x| x.is_finite()).collect()
+}
+
+/// Results of one analysis, each with its task.
+pub(super) type Results<'a> = [(&'a str, &'a Labelled)];
+
+/// Returns samples of what `of` takes from each result, one element a prompt.
+pub(super) fn samples<T>(results: &Results<'_>, of: impl Fn(&Labelled) -> Vec<T>) -> Samples<T> {
+    let mut samples = Samples::new();
+    results.iter().for_each(|(task, result)| samples.add(task, of(result)));
+    samples
+}
+
+/// Returns a comma-separated list of the first result's metadata.
+pub(super) fn list<'a>(results: &Results<'a>, key: &str) -> Vec<&'a str> {
+    results.first().and_then(|(_, result)| result.list(key)).unwrap_or_default()
+}
+
+/// Returns the medians of a column with one value for each prompt, or with several for those that the array `prompt`
+/// names.
+pub(super) fn medians(results: &Results<'_>, seed: u64, column: impl Fn(&Labelled) -> Vec<f64>) -> Figure {
+    let each = samples(results, |result| by_prompt(result, &column(result)));
+    each.figure(seed, |draw| stats::median(&pooled(draw)))
 }
 
 #[cfg(test)]

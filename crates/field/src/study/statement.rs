@@ -3,15 +3,17 @@
 
 use crate::stats::Interval;
 
+use super::figure::{Beside, Figure};
 use super::null::Null;
-use super::samples::Figure;
 
 /// Version of the definitions and rules of the statements. They are fixed before the results that they judge.
 ///
 /// 1: the first. 2: figures are means over tasks; rules use the ends of intervals, which need eight prompts; pairs that
 /// the model answers wrongly, places without a path to J, and transfers that are complete by construction do not count;
-/// nulls. 3: a statement about circuits is added, and the others are unchanged.
-pub const RULES: u32 = 3;
+/// nulls. 3: a statement about circuits is added, and the others are unchanged. 4: patches without any possible effect,
+/// and effects below the noise floor, count for no correlation; the figures beside a statement's are means over tasks
+/// too.
+pub const RULES: u32 = 4;
 
 /// The verdict on a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,8 +113,10 @@ pub struct Statement {
     pub prompts: usize,
     /// The figure of each task. Empty if all tasks are measured together.
     pub by_task: Vec<(String, f64)>,
-    /// Further figures, in words.
-    pub detail: String,
+    /// Further figures that explain it.
+    pub beside: Vec<Beside>,
+    /// What else is known, in words; may be empty.
+    pub remark: String,
     /// The rule of the verdict.
     pub rule: &'static str,
     /// Which values of the figure speak for the statement.
@@ -124,6 +128,13 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// Returns the figures beside that of the statement, and the remark, in words.
+    pub fn detail(&self) -> String {
+        let figures = self.beside.iter().map(|beside| format!("{} {}", beside.name, beside.figure));
+        let remark = Some(self.remark.clone()).filter(|remark| !remark.is_empty());
+        figures.chain(remark).collect::<Vec<_>>().join("; ")
+    }
+
     /// Returns whether the figure lies beyond those of all nulls. `None` if no null was run, or one of them has no
     /// interval.
     pub fn beyond(&self) -> Option<bool> {
@@ -156,11 +167,17 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    /// Returns the statement of this rule.
-    pub(super) fn statement(self, figure: Figure, detail: String, [holds, partly]: [bool; 2]) -> Statement {
+    /// Returns the statement of this rule: with its figure, those beside it, a remark, and whether the rule and its
+    /// weaker condition are satisfied.
+    pub(super) fn statement(
+        self,
+        figure: Figure,
+        (beside, remark): (Vec<Beside>, String),
+        [holds, partly]: [bool; 2],
+    ) -> Statement {
         let Self { name, claim, measure, rule, better } = self;
         let Figure { interval: figure, prompts, by_task } = figure;
-        let verdict = Verdict::of(figure, holds, partly);
-        Statement { name, claim, measure, figure, prompts, by_task, detail, rule, better, verdict, nulls: Vec::new() }
+        let (verdict, nulls) = (Verdict::of(figure, holds, partly), Vec::new());
+        Statement { name, claim, measure, figure, prompts, by_task, beside, remark, rule, better, verdict, nulls }
     }
 }

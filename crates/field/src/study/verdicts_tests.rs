@@ -96,8 +96,13 @@ fn patching(sign: f32) -> Vec<Done> {
     let predicted = actual.iter().enumerate().map(|(i, a)| if i < n { sign * a } else { -a }).collect();
     let kind = (0..2 * n).map(|i| if i < n { 0.0 } else { 1.0 }).collect();
     let prompt = (0..2 * n).map(|i| (i % N) as f32).collect();
-    let columns = [("actual", actual), ("predicted", predicted), ("kind", kind), ("prompt", prompt)];
+    let floor = vec![0.0; 2 * n];
+    let columns = [("actual", actual), ("predicted", predicted), ("kind", kind), ("prompt", prompt), ("floor", floor)];
     vec![done("patching.a", result(&columns).note("kinds", "resid,mlp_out"))]
+}
+
+fn statement_of(name: &str, all: &[Done]) -> Statement {
+    statements(all, &[]).into_iter().find(|s| s.name == name).expect("a statement")
 }
 
 #[test]
@@ -106,9 +111,48 @@ fn predictions_of_patches() {
     let (verdict, figure) = verdict_of("sensitivities predict patches", &right);
     assert_eq!(verdict, Verdict::Holds);
     assert!((figure - 1.0).abs() < 1e-12, "{figure}");
-    let statement = statements(&right, &[]).into_iter().find(|s| s.name == "sensitivities predict patches");
-    assert!(statement.expect("it").detail.contains("other sites: mlp_out -1.00"));
+    let detail = statement_of("sensitivities predict patches", &right).detail();
+    assert!(detail.contains("correlation at mlp_out -1.00"), "{detail}");
     assert_eq!(verdict_of("sensitivities predict patches", &patching(-1.0)).0, Verdict::Fails);
+}
+
+/// Patches without any possible effect raise no correlation, and neither do effects below the noise floor.
+#[test]
+fn what_cannot_have_an_effect_is_no_evidence() {
+    let of = |more: usize, (predicted, actual): (f32, f32), floor: f32| {
+        let n = 4 * N;
+        let values = |x: f32, sign: f32| (0..n).map(move |i| x + sign * (i % 3) as f32).chain(vec![0.0; more]);
+        let mut actual_values: Vec<f32> = values(5.0, 1.0).collect();
+        let mut predicted_values: Vec<f32> = values(5.0, -1.0).collect();
+        predicted_values[n..].fill(predicted);
+        actual_values[n..].fill(actual);
+        let columns = [
+            ("predicted", predicted_values),
+            ("actual", actual_values),
+            ("kind", vec![0.0; n + more]),
+            ("prompt", (0..n + more).map(|i| (i % N) as f32).collect()),
+            ("floor", vec![floor; n + more]),
+        ];
+        let all = [done("patching.a", result(&columns).note("kinds", "resid"))];
+        statement_of("sensitivities predict patches", &all).figure.estimate
+    };
+    let alone = of(0, (0.0, 0.0), 0.0);
+    assert!(alone < -0.9, "{alone}");
+    assert_eq!(of(200, (0.0, 0.0), 0.0), alone, "exact zeros do not count");
+    // Rounding errors tie at 0: they are effects of size 0 that are predicted as such.
+    assert_eq!(of(200, (1e-4, -1e-4), 1e-3), of(200, (-1e-4, 1e-4), 1e-3), "signs of rounding errors do not count");
+}
+
+/// Without an interval, the figures beside a statement have none either, and nothing says NaN.
+#[test]
+fn few_prompts_have_no_interval_in_words() {
+    let mut few = patching(1.0);
+    let prompts = few[0].result.arrays.iter_mut().find(|a| a.name == "prompt").expect("an array");
+    prompts.data.iter_mut().for_each(|prompt| *prompt %= 3.0);
+    let statement = statement_of("sensitivities predict patches", &few);
+    assert_eq!(statement.verdict, Verdict::Few);
+    assert!(statement.detail().starts_with("relative error 0.00; slope"), "{}", statement.detail());
+    assert!(statements(&few, &[]).iter().all(|s| !s.detail().contains("NaN")), "{}", statement.detail());
 }
 
 fn transfers(best: f32, control: f32) -> Vec<Done> {
@@ -166,13 +210,16 @@ fn reduced_descriptions_are_means_over_tasks() {
     let mut all = reduction([0.125, 0.5, 0.5]);
     all.extend(reduction([0.375, 1.0, 1.0]));
     all[1].name = "reduction.b".to_owned();
-    let statement = statements(&all, &[]).into_iter().find(|s| s.name == "reduced descriptions").expect("it");
+    let statement = statement_of("reduced descriptions", &all);
     assert_eq!((statement.figure.estimate, statement.prompts), (0.25, 2 * N));
     assert_eq!(statement.by_task, [("a".to_owned(), 0.125), ("b".to_owned(), 0.375)]);
+    let detail = statement.detail();
     for part in ["one basis for all tokens 0.75", "(POD) 0.75", "random directions 0.75", "shuffled pairs 0.75"] {
-        assert!(statement.detail.contains(part), "{part}: {}", statement.detail);
+        assert!(detail.contains(part), "{part}: {detail}");
     }
-    assert!(statement.detail.ends_with("all directions 0.05; directions within 0.05 of all: a 16, b 16"));
+    assert!(detail.ends_with("all directions 0.05; directions within 0.05 of all: a 16, b 16"), "{detail}");
+    let pod = statement.beside.iter().find(|beside| beside.name.contains("POD")).expect("it");
+    assert_eq!(pod.by_task, [("a".to_owned(), 0.75), ("b".to_owned(), 0.75)]);
 }
 
 #[test]
@@ -227,9 +274,8 @@ fn circuits_must_be_faithful_and_needed() {
     assert_eq!(of([0.25, 0.0, 0.0]).0, Verdict::Fails);
     assert_eq!(of([2.0, 0.0, 0.0]).0, Verdict::Fails, "more than the effect is not faithful");
     assert_eq!(of([f32::NAN, 0.0, 0.0]).0, Verdict::Unknown);
-    let found = statements(&circuits([0.875, 0.25, 0.125]), &[]);
-    let statement = found.into_iter().find(|s| s.name == "circuits are small").expect("it");
-    assert!(statement.detail.starts_with("2 of 100 edges; without them 0.25"), "{}", statement.detail);
+    let detail = statement_of("circuits are small", &circuits([0.875, 0.25, 0.125])).detail();
+    assert!(detail.starts_with("without these edges 0.25") && detail.ends_with("2 of 100 edges"), "{detail}");
     // A result without the size of the statement has no figure.
     let other = result(&[column("size", &[1.0])]).with("edges", &[("edge", 100), ("end", 2)], vec![0.0; 200]).with(
         "faithfulness",

@@ -1,6 +1,6 @@
 //! Scatter plots, such as of actual against predicted values.
 
-use resolvent_field::stats;
+use resolvent_field::stats::Pairs;
 
 use super::parts::{self, Sign};
 use crate::axis::number::value;
@@ -70,21 +70,24 @@ impl Scatter {
     }
 
     /// Makes this a plot of actual against predicted values: equal axes, the line of exact predictions, and
-    /// correlations as subtitle.
+    /// how well they agree as subtitle.
     #[must_use]
     pub fn prediction(mut self) -> Self {
         (self.identity, self.equal) = (true, true);
-        self.subtitle = self.correlations();
+        self.subtitle = self.agreement();
         self
     }
 
-    /// Returns the correlations of all points whose values are both finite: `Pearson 0.93, Spearman 0.91, n = 126`.
-    pub fn correlations(&self) -> String {
-        let (x, y): (Vec<f64>, Vec<f64>) =
-            self.points.iter().filter(|p| p.x.is_finite() && p.y.is_finite()).map(|p| (p.x, p.y)).unzip();
-        let shown = |r: f64| if r.is_nan() { "undefined".to_owned() } else { format!("{r:.3}") };
-        let (pearson, spearman) = (stats::pearson(&x, &y), stats::spearman(&x, &y));
-        format!("Pearson {}, Spearman {}, n = {}", shown(pearson), shown(spearman), x.len())
+    /// Returns how well the two values of all points agree, where both are finite: `Pearson 0.93, Spearman 0.91, slope
+    /// 1.04, relative error 0.38, n = 126`.
+    fn agreement(&self) -> String {
+        let finite = self.points.iter().filter(|p| p.x.is_finite() && p.y.is_finite());
+        let (predicted, actual) = finite.map(|p| (p.x, p.y)).unzip();
+        let pairs = Pairs { predicted, actual };
+        let shown = |x: f64| if x.is_nan() { "undefined".to_owned() } else { format!("{x:.3}") };
+        let [pearson, spearman, slope, error] =
+            [pairs.pearson(), pairs.spearman(), pairs.slope(), pairs.relative_error()].map(shown);
+        format!("Pearson {pearson}, Spearman {spearman}, slope {slope}, relative error {error}, n = {}", pairs.len())
     }
 
     /// Draws the plot.

@@ -112,7 +112,7 @@ fn heads_of_a_patch_are_drawn() {
     assert_eq!((map.title.as_str(), map.limit), ("Patch effect, z", Some(3.0)));
     assert_eq!(map.rows, ["L0H0", "L0H1", "L1H0", "L1H1"]);
     // The plot repeats the statistics in the text of the result.
-    assert_eq!(scatter.subtitle, "n 12, Pearson 0.100, Spearman 0.200");
+    assert_eq!(scatter.subtitle, "n 12, Pearson 0.100, Spearman 0.200, slope 1.0");
     assert!(scatter.points.iter().any(|p| p.label == "L1H1, 2 \" to\"" && p.y == -3.0));
     assert_eq!(table.rows[0][..2], [1_usize.into(), 1_usize.into()]);
     let [Figure::Heatmap(map), Figure::Heatmap(_), Figure::Scatter(_)] = &blocks.figures[..] else {

@@ -102,7 +102,7 @@ pub fn study_page(studied: &Studied, found: &study::Results) -> Page {
             [statement.verdict.name().to_owned(), statement.beside_nulls()].join(", ").trim_end_matches(", "),
             statement.measure,
             value(&statement),
-            statement.detail,
+            statement.detail(),
             statement.rule
         );
         let mut whole = Section::new(*heading).text(text);

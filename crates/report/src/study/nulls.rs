@@ -20,14 +20,24 @@ pub(super) fn about(nulls: &[(Null, Vec<Done>)]) -> String {
     }
 }
 
+/// Returns the figures of a statement that are known by task.
+fn by_task(statement: &Statement) -> Table {
+    let known: Vec<_> = statement.beside.iter().filter(|beside| !beside.by_task.is_empty()).collect();
+    let names = known.iter().map(|beside| beside.name.as_str());
+    let mut table = Table::new("", &["task", statement.name].into_iter().chain(names).collect::<Vec<_>>());
+    for (task, figure) in &statement.by_task {
+        let of = |all: &[(String, f64)]| all.iter().find(|(name, _)| name == task).map_or(f64::NAN, |(_, x)| *x);
+        let numbers = [*figure].into_iter().chain(known.iter().map(|beside| of(&beside.by_task)));
+        table = table.row([Cell::from(task.as_str())].into_iter().chain(numbers.map(Cell::from)));
+    }
+    table
+}
+
 /// Adds the figures of each task and of each null to the section of a statement.
 pub(super) fn table(section: Section, statement: &Statement) -> Section {
     let section = match statement.by_task.is_empty() {
         true => section,
-        false => {
-            let each = statement.by_task.iter().map(|(task, figure)| format!("{task} {figure:.2}"));
-            section.text(format!("By task: {}.", each.collect::<Vec<_>>().join(", ")))
-        }
+        false => section.figure(by_task(statement), "The figure of the statement, and those beside it, of each task."),
     };
     if statement.nulls.is_empty() {
         return section;

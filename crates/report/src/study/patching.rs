@@ -1,5 +1,6 @@
 //! Predicted against actual patch effects, and superposition.
 
+use resolvent_field::study::counted_patches;
 use resolvent_field::{Labelled, stats};
 
 use super::data::{Results, array, heatmap, list};
@@ -18,7 +19,8 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     let scatters = kinds.iter().enumerate().map(|(k, kind)| scatter(&all, k, kind).into()).collect();
     section = section.figure(
         Grid::new("Predicted and actual effects of patches", scatters),
-        "Each point is one site and token of one prompt. On the line, the prediction is exact.",
+        "Each point is one site and token of one prompt. On the line, the prediction is exact. Patches without any possible \
+         effect do not count, and values below the noise floor are 0.",
     );
     let names = [("example_effect", "Actual effect"), ("example_first_order", "First-order prediction")];
     // Both maps share one scale, so that their colours can be compared.
@@ -71,15 +73,10 @@ fn scatter(all: &[(&str, &Labelled)], kind: usize, name: &str) -> Scatter {
     plot.groups = all.iter().map(|(task, _)| (*task).to_owned()).collect();
     plot.width = 340.0;
     for (group, (_, result)) in all.iter().enumerate() {
-        let [kinds, prompts, layers, tokens, predicted, actual] =
-            ["kind", "prompt", "layer", "token", "predicted", "actual"].map(|name| array(result, name));
-        for i in (0..actual.len()).filter(|&i| kinds[i] as usize == kind) {
-            // If both prompts have the same value, a patch has no effect.
-            if predicted[i] == 0.0 && actual[i] == 0.0 {
-                continue;
-            }
+        let [kinds, prompts, layers, tokens] = ["kind", "prompt", "layer", "token"].map(|name| array(result, name));
+        for (i, [x, y]) in counted_patches(result).into_iter().filter(|(i, _)| kinds[*i] as usize == kind) {
             let label = format!("layer {}, token {}, prompt {}", layers[i], tokens[i], prompts[i]);
-            plot.points.push(Point { x: predicted[i], y: actual[i], group, label });
+            plot.points.push(Point { x, y, group, label });
         }
     }
     plot.prediction()

@@ -85,7 +85,7 @@ fn without_results_there_are_no_figures() {
 fn results_are_drawn_with_their_numbers() {
     let page = study_page(&studied(), &found(&[transfers(0.75)]));
     let section = page.sections.iter().find(|s| s.heading == "Transfer of answers").expect("a section");
-    assert_eq!(figures(section), 2);
+    assert_eq!(figures(section), 3, "figures by task, lines and a map");
     let html = page.html().expect("a page");
     // The statement has the estimate, the caption has the task, and token labels are escaped.
     assert!(html.contains("0.75 (0.75 to 0.75), n 8"), "the figure of the statement");
@@ -117,7 +117,9 @@ fn circuits_are_drawn_over_the_share_of_edges() {
     let section = page.sections.iter().find(|s| s.heading == "Circuits").expect("a section");
     let drawn: Vec<&Figure> =
         section.blocks.iter().filter_map(|b| if let Block::Figure(f, _) = b { Some(f) } else { None }).collect();
-    let [Figure::Grid(grid), Figure::Graph(graph), Figure::Table(table)] = &drawn[..] else { panic!("{drawn:?}") };
+    let [Figure::Table(_), Figure::Grid(grid), Figure::Graph(graph), Figure::Table(table)] = &drawn[..] else {
+        panic!("{drawn:?}")
+    };
     let [Figure::Lines(first), Figure::Lines(second)] = &grid.figures[..] else { panic!("{grid:?}") };
     assert_eq!((&first.title[..], &first.series[0].points[..]), ("colours", &[(0.5, 0.5), (1.0, 1.0)][..]));
     assert_eq!((second.series[0].points[0], second.series.len()), ((0.5, 0.75), 3));
@@ -215,7 +217,11 @@ fn reduced_descriptions_are_drawn_over_ranks_and_prompts() {
         .iter()
         .filter_map(|b| if let Block::Figure(figure, _) = b { Some(figure) } else { None })
         .collect();
-    let [Figure::Grid(grid), Figure::Table(table), Figure::Lines(prompts)] = &drawn[..] else { panic!("{drawn:?}") };
+    let [Figure::Table(by_task), Figure::Grid(grid), Figure::Table(table), Figure::Lines(prompts)] = &drawn[..] else {
+        panic!("{drawn:?}")
+    };
+    let text = by_task.text();
+    assert!(text.contains("with all directions") && text.lines().any(|line| line.starts_with("names")), "{text}");
     let [Figure::Lines(one), Figure::Lines(by_role)] = &grid.figures[..] else { panic!("{grid:?}") };
     assert_eq!(one.series[0].points, [(16.0, 0.625), (32.0, 0.5)]);
     assert_eq!(
