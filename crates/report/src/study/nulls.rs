@@ -20,17 +20,16 @@ pub(super) fn about(nulls: &[(Null, Vec<Done>)]) -> String {
     }
 }
 
-/// Returns the figures of a statement that are known by task.
+/// Returns the figures of a statement that are known by task, one a row.
 fn by_task(statement: &Statement) -> Table {
-    let known: Vec<_> = statement.beside.iter().filter(|beside| !beside.by_task.is_empty()).collect();
-    let names = known.iter().map(|beside| beside.name.as_str());
-    let mut table = Table::new("", &["task", statement.name].into_iter().chain(names).collect::<Vec<_>>());
-    for (task, figure) in &statement.by_task {
-        let of = |all: &[(String, f64)]| all.iter().find(|(name, _)| name == task).map_or(f64::NAN, |(_, x)| *x);
-        let numbers = [*figure].into_iter().chain(known.iter().map(|beside| of(&beside.by_task)));
-        table = table.row([Cell::from(task.as_str())].into_iter().chain(numbers.map(Cell::from)));
-    }
-    table
+    let tasks: Vec<&str> = statement.by_task.iter().map(|(task, _)| task.as_str()).collect();
+    let row = |name: &str, figures: &[(String, f64)]| {
+        let of = |task: &&str| figures.iter().find(|(name, _)| name == task).map_or(f64::NAN, |(_, x)| *x);
+        [Cell::from(name)].into_iter().chain(tasks.iter().map(|task| Cell::from(of(task)))).collect::<Vec<_>>()
+    };
+    let table = Table::new("", &[&[""], &tasks[..]].concat()).row(row(statement.name, &statement.by_task));
+    let known = statement.beside.iter().filter(|beside| !beside.by_task.is_empty());
+    known.fold(table, |table, beside| table.row(row(&beside.name, &beside.by_task)))
 }
 
 /// Adds the figures of each task and of each null to the section of a statement.

@@ -221,7 +221,7 @@ fn reduced_descriptions_are_drawn_over_ranks_and_prompts() {
         panic!("{drawn:?}")
     };
     let text = by_task.text();
-    assert!(text.contains("with all directions") && text.lines().any(|line| line.starts_with("names")), "{text}");
+    assert!(text.contains("names") && text.lines().any(|line| line.starts_with("with all directions")), "{text}");
     let [Figure::Lines(one), Figure::Lines(by_role)] = &grid.figures[..] else { panic!("{grid:?}") };
     assert_eq!(one.series[0].points, [(16.0, 0.625), (32.0, 0.5)]);
     assert_eq!(
