@@ -6,7 +6,10 @@
 Writes reductions.json beside itself. For pairs of prompts of one task, the first half gives displacements x of a level,
 over |J(clean) - J(corrupted)|, and sensitivities chi there, averaged over runs whose level lies between the prompts. Of
 the other half, every place up to the level is patched. A projector of rank k predicts the effect as the sum over tokens
-of <P chi, response>. Roles are: the token that is read, other tokens that differ, all others.
+of <P chi, response>. Roles are: the token that is read, other tokens that differ, all others. Balanced rows have the
+square root of |<chi, x>|^power as weight; the power has the smallest geometric mean, over ranks up to half the number
+of training prompts, of the first-order errors of every fourth training prompt with bases of the others. The error to expect is that error and the one of all
+directions on patches of the first four training prompts.
 """
 
 import json
@@ -20,6 +23,9 @@ HERE = Path(__file__).parent
 ATLAS = HERE.parents[1] / "crates" / "model" / "atlas"
 RIDGE = 0.1
 RANKS = [1, 2, 4, 8, 16, 32]
+POWERS = [0.0, 0.5, 1.0]
+FOLDS = 4
+PATCHED = 4
 STEPS = 4
 TASKS = {"atlas-nano": ("agreement", 16), "atlas-small": ("capitals", 20)}
 
@@ -111,13 +117,42 @@ def projector(method, x, chi):
     return ly @ u / s.sqrt(), lx @ vt.T / s.sqrt(), s
 
 
-def errors(train, others, method, by_role):
+def projectors(train, method, by_role, power):
+    made = []
+    for role in range(3) if by_role else [None]:
+        x, chi = (torch.cat([one[name][rows(one, role)] for one in train]) for name in ("x", "chi"))
+        weight = (x * chi).sum(1, keepdim=True).abs().pow(power).sqrt() if method == "balanced" else 1.0
+        made.append(projector(method, weight * x, weight * chi))
+    return made
+
+
+def rows(one, role):
+    return slice(None) if role is None else one["roles"] == role
+
+
+def cross_validated(train, by_role, power):
+    square, actual = torch.zeros(len(RANKS)), 0.0
+    for fold in range(FOLDS):
+        made = projectors([one for n, one in enumerate(train) if n % FOLDS != fold], "balanced", by_role, power)
+        for one in train[fold::FOLDS]:
+            for role, (read, write, _) in zip(range(3) if by_role else [None], made):
+                x, chi = one["x"][rows(one, role)], one["chi"][rows(one, role)]
+                effect = (x * chi).sum(1)
+                actual += effect.pow(2).sum()
+                for n, rank in enumerate(RANKS):
+                    predicted = ((x @ read[:, :rank]) * (chi @ write[:, :rank])).sum(1)
+                    square[n] += (predicted - effect).pow(2).sum()
+    return (square / actual).sqrt()
+
+
+def floor(prompts):
+    square = sum(((one["responses"] * one["chi"]).sum((1, 2)) - one["effects"]).pow(2).sum() for one in prompts)
+    return (square / sum(one["effects"].pow(2).sum() for one in prompts)).sqrt()
+
+
+def errors(train, others, method, by_role, power):
     sets = range(3) if by_role else [None]
-    rows = lambda one, role: slice(None) if role is None else one["roles"] == role
-    made = [
-        projector(method, *(torch.cat([one[name][rows(one, role)] for one in train]) for name in ("x", "chi")))
-        for role in sets
-    ]
+    made = projectors(train, method, by_role, power)
     found = []
     for rank in RANKS:
         square = actual = 0.0
@@ -150,11 +185,15 @@ def main():
         ]
         found = [snapshot(model, pair, level) for pair in pairs]
         train, others = found[: count // 2], found[count // 2 :]
-        whole = sum(((one["responses"] * one["chi"]).sum((1, 2)) - one["effects"]).pow(2).sum() for one in others)
-        entry = {"task": task, "rows": count, "level": level}
-        entry["floor"] = (whole / sum(one["effects"].pow(2).sum() for one in others)).sqrt().item()
+        entry = {"task": task, "rows": count, "level": level, "floor": floor(others).item()}
+        folds = [{power: cross_validated(train, by_role, power) for power in POWERS} for by_role in (False, True)]
+        compared = sum(2 * rank <= len(train) for rank in RANKS)
+        entry["power"] = [min(POWERS, key=lambda power: of[power][:compared].log().sum()) for of in folds]
+        best = [of[power] for of, power in zip(folds, entry["power"])]
+        entry["cross_validated"] = [error.tolist() for error in best]
+        entry["expected"] = [error.hypot(floor(train[:PATCHED])).tolist() for error in best]
         for method in ("balanced", "pod", "active_subspace"):
-            both = [errors(train, others, method, by_role) for by_role in (False, True)]
+            both = [errors(train, others, method, by_role, entry["power"][by_role]) for by_role in (False, True)]
             entry[method] = [error for error, _ in both]
             if method == "balanced":
                 entry["said"] = [said for _, said in both]

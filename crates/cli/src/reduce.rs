@@ -85,6 +85,10 @@ fn summary(result: &Labelled) -> String {
             fact("roles")
         );
     }
+    if let [one, by_role] = data("power") {
+        let _infallible =
+            writeln!(text, "tokens weigh |<chi, x>|^p in balanced: p = {one} in one basis, {by_role} for each role");
+    }
     // The rank in the middle of the list shows the most.
     let shown = compared_rank(ranks).unwrap_or(last);
     for (title, axis, array) in

@@ -34,7 +34,7 @@ const NO_BLOCK: &str = "NaN where a block is zero, and where rounding hides the 
 const NO_INTERACTION: &str = "NaN without a pair whose interaction exceeds the noise";
 
 /// Arrays in which NaN or infinity is a valid answer: analysis, array, and meaning.
-const ANSWERS: [(&str, &str, &str); 36] = [
+const ANSWERS: [(&str, &str, &str); 37] = [
     ("regime", "radius", "infinite where J does not depend on the source, NaN where rounding hides the crossing"),
     ("regime", "jet_radius", "infinite without a second order, NaN without a first"),
     ("regime", "error", "NaN where rounding hides the error, infinite where first order is 0"),
@@ -68,6 +68,7 @@ const ANSWERS: [(&str, &str, &str); 36] = [
     ("reduce", "error_high", "NaN below eight prompts"),
     ("reduce", "dimension", "NaN if no rank is close to all directions"),
     ("reduce", "cross_validated", "NaN with fewer training prompts than parts"),
+    ("reduce", "expected", "NaN with fewer training prompts than parts"),
     ("lens", "answer", NO_OPERATOR),
     ("lens", "rank", NO_OPERATOR),
     ("lens", "entropy", NO_OPERATOR),

@@ -20,8 +20,11 @@ const TITLES: [(&str, &str); 7] = [
 pub(crate) const BASES: [&str; 2] = ["One basis for all tokens", "One basis for each role"];
 
 /// Estimates of the error of `balanced` that need no held-out prompt, below the table.
-const ADVANCE: [(&str, &str); 2] =
-    [("said", "in advance: spectrum"), ("cross_validated", "in advance: cross-validated")];
+const ADVANCE: [(&str, &str); 3] = [
+    ("said", "in advance: spectrum"),
+    ("cross_validated", "in advance: cross-validated"),
+    ("expected", "in advance: expected"),
+];
 
 /// The errors of a result of `reduce`.
 pub(crate) struct Errors<'a> {

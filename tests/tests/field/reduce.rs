@@ -51,6 +51,8 @@ fn errors_match_their_goldens() {
             assert_eq!(got.metadata["level"], golden["level"].to_string());
             let floor = got.array("floor").expect("a floor").data[0];
             near(&[floor], &[golden["floor"].as_f64().expect("a number")], "floor");
+            let power: Vec<f64> = got.array("power").expect("powers").data.iter().map(|&p| f64::from(p)).collect();
+            assert_eq!(power, numbers(&golden["power"]), "{name} on {}", on.name());
             for basis in 0..2 {
                 let most = if basis == 0 { 16 } else { count / 4 };
                 let shown = ranks.iter().filter(|&&k| k <= most).count();
@@ -61,6 +63,10 @@ fn errors_match_their_goldens() {
                 }
                 let said = &got.array("said").expect("an estimate").data[basis * ranks.len()..][..shown];
                 near(said, &numbers(&golden["said"][basis])[..shown], "said in advance");
+                for name in ["cross_validated", "expected"] {
+                    let of = &got.array(name).expect("an estimate").data[basis * ranks.len()..][..shown];
+                    near(of, &numbers(&golden[name][basis])[..shown], name);
+                }
             }
         }
     }

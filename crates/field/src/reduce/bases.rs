@@ -1,9 +1,8 @@
-//! Bases: the projectors of one method, and the errors to expect of them.
+//! Bases: the projectors of one method.
 
 use super::projector::{Method, Projector};
-use super::rows::{Rows, Spectra};
+use super::rows::Spectra;
 use super::snapshots::Snapshot;
-use crate::certificate::dot;
 use crate::error::Result;
 
 /// Projectors of one method: one for all tokens, or one for each role.
@@ -46,37 +45,4 @@ impl Bases {
             |from: usize| self.projectors.iter().flat_map(|p| p.values.iter().skip(from)).map(|s| s * s).sum::<f64>();
         (sum(rank) / sum(0)).sqrt()
     }
-}
-
-/// Parts into which the training prompts are split, so that each is measured with bases of the others.
-const FOLDS: usize = 4;
-
-/// Returns the relative errors of balanced bases on training prompts that they have not seen, `[basis, rank]`: of the
-/// first-order effect `<chi, x>` of each token's displacement. NaN for fewer prompts than [`FOLDS`].
-pub(super) fn cross_validated(learned: &[Snapshot], (roles, d): (usize, usize), ranks: &[usize]) -> Result<Vec<f64>> {
-    let mut errors = vec![[0.0f64; 2]; 2 * ranks.len()];
-    let most = ranks.last().copied().unwrap_or(0);
-    let folds = if learned.len() < FOLDS { 0 } else { FOLDS };
-    for fold in 0..folds {
-        let part = |own: bool| learned.iter().enumerate().filter(move |(n, _)| (n % FOLDS == fold) == own);
-        let others: Vec<&Snapshot> = part(false).map(|(_, snapshot)| snapshot).collect();
-        let rows = Rows::of(&others, roles, d);
-        for (basis, by_role) in [false, true].into_iter().enumerate() {
-            let sets = Rows::spectra_of(rows.clone(), by_role, d)?;
-            let bases = Bases::new(Method::Balanced, &sets, d, (most, 0))?;
-            for (_, snapshot) in part(true) {
-                for (errors, &rank) in errors[basis * ranks.len()..].iter_mut().zip(ranks) {
-                    let reduced = bases.reduced(snapshot, Some(rank), d);
-                    for ((moved, chi), reduced) in
-                        snapshot.moved.chunks(d).zip(snapshot.chi.chunks(d)).zip(reduced.chunks(d))
-                    {
-                        let effect = dot(moved, chi);
-                        errors[0] += (dot(moved, reduced) - effect).powi(2);
-                        errors[1] += effect.powi(2);
-                    }
-                }
-            }
-        }
-    }
-    Ok(errors.iter().map(|[square, effect]| (square / effect).sqrt()).collect())
 }

@@ -19,6 +19,7 @@ mod rows;
 mod snapshots;
 mod summary;
 mod trained;
+mod weights;
 
 use resolvent_model::{Mode, Model, PromptCase};
 
@@ -30,13 +31,16 @@ use crate::prompts::{CaseRuns, over_prompts};
 use crate::slice::OnProgress;
 use crate::study::left_out;
 
-use measure::{Measured, measure};
+use measure::{Measured, error, measure};
 use roles::Roles;
 use snapshots::{Snapshot, snapshots};
 use trained::Trained;
 
 pub use options::{ReduceOptions, Sensitivities};
 pub use summary::{compared_rank, dimensions};
+
+/// Number of training prompts of which places are patched, for the error to expect.
+const PATCHED: usize = 4;
 
 /// Reduces the effects of patches of one task to few directions of level m, and measures the errors on held-out
 /// prompts.
@@ -45,8 +49,10 @@ pub use summary::{compared_rank, dimensions};
 /// error of the actual effects, for one basis and for one by role of the token; `squared_error [prompt, basis, method,
 /// R]` and `squared_effect [prompt]`, their sums over the patches of each measured prompt (`error` is the root of the
 /// quotient of their sums over prompts); `floor [1]`, with all directions; `said [basis, R]`, the
-/// error that the discarded singular values of `balanced` lead to expect, and `cross_validated [basis, R]`, its error
-/// on training prompts that the bases have not seen, to first order; `dimension [basis]`, the smallest of the ranks
+/// error that the discarded singular values of `balanced` lead to expect; `cross_validated [basis, R]`, its error on
+/// training prompts that the bases have not seen, to first order; `power [basis]`, the power of `|<chi, x>|` in the
+/// weights of tokens that makes this error smallest; `expected [basis, R]`, the root of the sum of the squares of
+/// `cross_validated` and of the error of all directions on patches of up to four training prompts; `dimension [basis]`, the smallest of the ranks
 /// whose error is within 0.05 of the floor (NaN if none is); `learning [part, R]` and `learning_prompts [part]`, the
 /// error of `balanced` by role over the number of training prompts; `by_tokens [count, R]` and `counts [count]`, with
 /// the tokens of the largest `|<chi, x>|` alone; `spectrum [set, d]`, `read` and `write [set, K, d]`, the singular
@@ -73,16 +79,26 @@ pub fn reduce(
     let (roles, total) = (Roles::of(cases), cases.len() as u64);
     let (training, held_out) = cases.split_at(train);
     let mut learned: Vec<Snapshot> = Vec::new();
+    let mut patched_training: Vec<Measured> = Vec::new();
     let mut certificates = Vec::new();
     let of_training = &mut |runs: &[CaseRuns<'_>]| {
         let (found, check) = taken(runs, &roles, (level, true), options)?;
         merge(&mut certificates, &check);
+        let some = found.len().min(PATCHED - patched_training.len());
+        if some > 0 {
+            let cases: Vec<Case<'_>> = runs[..some].iter().map(CaseRuns::patched).collect::<Result<_>>()?;
+            let whole: Vec<Vec<Vec<f32>>> = found[..some].iter().map(|one| vec![one.chi.clone()]).collect();
+            let (more, alone) = measure(&cases, level, &found[..some], &whole)?;
+            merge(&mut certificates, &[alone]);
+            patched_training.extend(more);
+        }
         learned.extend(found);
         Ok(nothing(runs))
     };
     let first = over_prompts(model, training, &[], of_training, &mut |n, _| progress(n, total))?;
     first.some()?;
-    let trained = Trained::new(&learned, (roles.names.len(), d), (&ranks, options.seed))?;
+    let floor = error(&patched_training, 0, options.seed).estimate;
+    let trained = Trained::new(&learned, (roles.names.len(), d), (&ranks, options.seed), floor)?;
     let mut measured: Vec<Measured> = Vec::new();
     let mut positive = learned.iter().filter(|one| one.difference > 0.0).count();
     let mut dropped = 0.0f64;

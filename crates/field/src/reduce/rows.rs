@@ -1,6 +1,7 @@
 //! What the directions are chosen from: displacements, sensitivities and probes of all tokens of one role, as rows.
 
 use super::snapshots::Snapshot;
+use crate::certificate::dot;
 use crate::dense::{Dense, inner, svd, wide};
 use crate::error::Result;
 
@@ -16,15 +17,21 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Returns the rows of each of `roles` roles over some snapshots, whose rows have `d` elements.
-    pub(super) fn of(snapshots: &[&Snapshot], roles: usize, d: usize) -> Vec<Self> {
+    /// Returns the rows of each of `roles` roles over some snapshots, whose rows have `d` elements. Second moments of
+    /// displacements and sensitivities have the weight `|<chi, x>|^power` of their token.
+    pub(super) fn of(snapshots: &[&Snapshot], (roles, d): (usize, usize), power: f64) -> Vec<Self> {
         let mut all = vec![Self::default(); roles];
         for snapshot in snapshots {
             let tokens = snapshot.roles.len();
             for (token, &role) in snapshot.roles.iter().enumerate() {
                 let row = |rows: &'_ [f32], at: usize| -> Vec<f64> { wide(&rows[at * d..(at + 1) * d]) };
-                add(&mut all[role].moved, row(&snapshot.moved, token));
-                add(&mut all[role].chi, row(&snapshot.chi, token));
+                let at = token * d..(token + 1) * d;
+                let along = dot(&snapshot.moved[at.clone()], &snapshot.chi[at]).abs();
+                // 0^0 is 1.
+                let weight = along.powf(power).sqrt();
+                let weighted = |rows: &[f32]| row(rows, token).iter().map(|x| weight * x).collect();
+                add(&mut all[role].moved, weighted(&snapshot.moved));
+                add(&mut all[role].chi, weighted(&snapshot.chi));
                 for probe in 0..snapshot.probes.len() / (tokens * d) {
                     add(&mut all[role].probes, row(&snapshot.probes, probe * tokens + token));
                 }

@@ -1,10 +1,11 @@
 //! What the training prompts give: the projectors of all methods, and their errors.
 
-use super::bases::{Bases, cross_validated};
+use super::bases::Bases;
 use super::measure::{Measured, error};
 use super::projector::{Method, Projector};
 use super::rows::{Rows, Spectra};
 use super::snapshots::Snapshot;
+use super::weights::Weights;
 use crate::certificate::{dot, narrow, norm};
 use crate::error::Result;
 use crate::labelled::Labelled;
@@ -28,36 +29,41 @@ pub(super) struct Trained {
     methods: Vec<Vec<Bases>>,
     /// Balanced by role, from parts of the training prompts.
     parts: Vec<(usize, Bases)>,
-    /// See [`cross_validated`].
-    folds: Vec<f64>,
+    /// Of one basis, and of those by role.
+    weights: [Weights; 2],
+    /// Error of all directions on patches of training prompts.
+    floor: f64,
 }
 
 impl Trained {
-    /// Computes the projectors of all methods, of at most `most` directions.
+    /// Computes the projectors of all methods. `floor` is the error of all directions on patches of training prompts.
     pub(super) fn new(
         learned: &[Snapshot],
         (roles, d): (usize, usize),
         (ranks, seed): (&[usize], u64),
+        floor: f64,
     ) -> Result<Self> {
         let most = ranks.last().copied().unwrap_or(0);
         let all: Vec<&Snapshot> = learned.iter().collect();
-        let rows = Rows::of(&all, roles, d);
-        let shuffled: Vec<Vec<Rows>> = (0..DRAWS)
-            .map(|draw| {
-                let shuffled = shuffled(learned, seed.wrapping_add(draw));
-                Rows::of(&shuffled.iter().collect::<Vec<_>>(), roles, d)
-            })
-            .collect();
+        let rows = Rows::of(&all, (roles, d), 0.0);
+        let shuffled: Vec<Vec<Snapshot>> = (0..DRAWS).map(|draw| shuffled(learned, seed.wrapping_add(draw))).collect();
+        let [one, by_role] = [false, true].map(|by_role| Weights::chosen(learned, (roles, d), ranks, by_role));
+        let weights = [one?, by_role?];
         let bases =
             |method: Method, sets: &[Spectra], draw: u64| Bases::new(method, sets, d, (most, seed.wrapping_add(draw)));
         let mut methods = Vec::new();
         for by_role in [false, true] {
             let own = Rows::spectra_of(rows.clone(), by_role, d)?;
+            let weighted = |snapshots: &[&Snapshot]| {
+                let rows = Rows::of(snapshots, (roles, d), weights[usize::from(by_role)].power);
+                Rows::spectra_of(rows, by_role, d)
+            };
             for method in Method::ALL {
                 methods.push(match method {
+                    Method::Balanced => vec![bases(method, &weighted(&all)?, 0)?],
                     Method::Shuffled => shuffled
                         .iter()
-                        .map(|sets| bases(method, &Rows::spectra_of(sets.clone(), by_role, d)?, 0))
+                        .map(|draw| bases(method, &weighted(&draw.iter().collect::<Vec<_>>())?, 0))
                         .collect::<Result<Vec<_>>>()?,
                     Method::Random => (0..DRAWS).map(|draw| bases(method, &own, draw)).collect::<Result<Vec<_>>>()?,
                     _ => vec![bases(method, &own, 0)?],
@@ -66,11 +72,11 @@ impl Trained {
         }
         let counts = PARTS.iter().map(|part| learned.len().div_ceil(*part));
         let part = |n: usize| {
-            let sets = Rows::spectra_of(Rows::of(&all[..n], roles, d), true, d)?;
+            let sets = Rows::spectra_of(Rows::of(&all[..n], (roles, d), weights[1].power), true, d)?;
             Ok((n, bases(Method::Balanced, &sets, 0)?))
         };
-        let folds = cross_validated(learned, (roles, d), ranks)?;
-        Ok(Self { methods, parts: counts.map(part).collect::<Result<_>>()?, folds })
+        let parts = counts.map(part).collect::<Result<_>>()?;
+        Ok(Self { methods, parts, weights, floor })
     }
 
     /// Returns the reduced sensitivities of a snapshot: of methods, bases, draws and ranks; of parts and ranks; of
@@ -148,6 +154,8 @@ impl Trained {
         let directions = |of: fn(&Projector) -> &Vec<Vec<f64>>| -> Vec<f32> {
             sets.iter().flat_map(|set| of(set).iter().take(most).flat_map(|v| narrow(v))).collect()
         };
+        let folds: Vec<f64> = self.weights.iter().flat_map(|weights| weights.errors.iter().copied()).collect();
+        let expected: Vec<f64> = folds.iter().map(|error| error.hypot(self.floor)).collect();
         let end = |of: fn(&Interval) -> f64| errors.iter().map(|e| of(e) as f32).collect::<Vec<f32>>();
         let axes = [("basis", 2), ("method", Method::ALL.len()), ("rank", n)];
         let wide = [("set", sets.len()), ("direction", most), ("d", d)];
@@ -168,7 +176,9 @@ impl Trained {
                 &[axes[0], axes[2]],
                 both.iter().flat_map(|b| ranks.iter().map(|&k| b.said(k) as f32)).collect(),
             )
-            .with("cross_validated", &[axes[0], axes[2]], narrow(&self.folds))
+            .with("cross_validated", &[axes[0], axes[2]], narrow(&folds))
+            .with("expected", &[axes[0], axes[2]], narrow(&expected))
+            .with("power", &axes[..1], self.weights.iter().map(|weights| weights.power as f32).collect())
             .with("dimension", &axes[..1], vec![close(0), close(1)])
             .with("learning", &[("part", self.parts.len()), axes[2]], learning)
             .with(
