@@ -60,6 +60,7 @@ pub(crate) fn in_words(step: &str) -> String {
         "transfers" => "how much of an answer one vector carries to another prompt",
         "inverse" => "which sources of least energy change the answer as asked",
         "circuits" => "whether a few edges carry the answer in other prompts",
+        "locating" => "whether the place of a source is found from its effect",
         "scaling" => "whether the responses of smaller models predict those of this one",
         other => other,
     };

@@ -15,6 +15,7 @@ mod circuits;
 mod figure;
 mod inverse;
 pub(crate) mod left_out;
+mod locating;
 mod names;
 mod null;
 mod null_runs;
@@ -122,7 +123,7 @@ pub struct StepProgress<'a> {
 type Analysis = fn(&Task<'_>, &mut Record) -> Result<Labelled>;
 
 /// The analyses of a task, in order.
-const ANALYSES: [(&str, Analysis); 9] = [
+const ANALYSES: [(&str, Analysis); 10] = [
     ("regimes", regimes::step),
     ("patching", patching::step),
     ("predictors", predictors::step),
@@ -132,6 +133,7 @@ const ANALYSES: [(&str, Analysis); 9] = [
     ("transfers", transfers::step),
     ("inverse", inverse::step),
     ("circuits", circuits::step),
+    ("locating", locating::step),
 ];
 
 /// Name of the first analysis of a task, which selects the pairs of the others.

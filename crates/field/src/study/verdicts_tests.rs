@@ -33,7 +33,7 @@ fn verdict_of(name: &str, all: &[Done]) -> (Verdict, f64) {
 #[test]
 fn an_empty_study_has_no_verdicts() {
     let all = statements(&[], &[]);
-    assert_eq!(all.len(), 7);
+    assert_eq!(all.len(), 8);
     for statement in all {
         assert_eq!(statement.verdict, Verdict::Unknown, "{}", statement.name);
         assert!(statement.figure.estimate.is_nan());
@@ -283,6 +283,44 @@ fn circuits_must_be_faithful_and_needed() {
         vec![1.0; N],
     );
     assert_eq!(verdict_of("circuits are small", &[done("circuits.a", other)]).0, Verdict::Unknown);
+}
+
+/// Returns sources of three kinds in each prompt: linear ones, the second at a place that is not identifiable; patches;
+/// permuted numbers. Ranks are those of the right places.
+fn locating([first, second, patch, permuted]: [f32; 4]) -> Vec<Done> {
+    let all = |values: [f32; 4]| values.repeat(N);
+    let result = result(&[
+        ("kind", all([0.0, 0.0, 1.0, 2.0])),
+        ("prompt", (0..4 * N).map(|i| (i / 4) as f32).collect()),
+        ("level", all([1.0; 4])),
+        ("token", all([2.0; 4])),
+        ("rank", all([first, second, patch, permuted])),
+        ("found_level", all([1.0, 3.0, 1.0, 0.0])),
+        ("found_token", all([2.0, 2.0, 2.0, 0.0])),
+        ("identifiable", all([0.75, 0.25, 0.75, 0.75])),
+    ]);
+    vec![done("locating.a", result)]
+}
+
+#[test]
+fn sources_are_found_beside_chance() {
+    let of = |ranks: [f32; 4]| verdict_of("sources are found", &locating(ranks));
+    assert_eq!(of([0.0, 0.0, 9.0, 9.0]), (Verdict::Holds, 1.0));
+    assert_eq!(of([0.0, 0.0, 9.0, 0.0]).0, Verdict::Fails, "permuted numbers are found too");
+    assert_eq!(of([0.0, 1.0, 9.0, 9.0]), (Verdict::Fails, 0.5), "half of them is not above half");
+    assert_eq!(of([9.0, 9.0, 0.0, 9.0]), (Verdict::Fails, 0.0), "patches do not count in the figure");
+    let detail = statement_of("sources are found", &locating([0.0, 5.0, 0.0, 9.0])).detail();
+    for part in [
+        "identifiable places 0.50",
+        "of sources there, found 1.00",
+        "first five places 0.50",
+        "in levels 1.00",
+        "in tokens 0.00",
+        "other prompt, found 1.00",
+        "another order 0.00",
+    ] {
+        assert!(detail.contains(part), "{part}: {detail}");
+    }
 }
 
 #[test]

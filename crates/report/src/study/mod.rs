@@ -5,6 +5,7 @@ mod circuits;
 mod data;
 mod inverse;
 mod left_out;
+mod locating;
 mod nulls;
 mod patching;
 mod predictors;
@@ -64,7 +65,7 @@ pub fn study_page(studied: &Studied, found: &study::Results) -> Page {
          clean prompt's answer less that of the corrupted prompt's, at the last token.\n\nThe checks of every analysis are listed \
          at the end. Figures are means over tasks; n is the number of prompts. Intervals are 95 % bootstraps over \
          prompts, and there is none for fewer than eight. Definitions and rules are version {RULES}, fixed before the \
-         results. With eight statements, one in three studies has an interval that misses its true value.\n\n{}",
+         results. With nine statements, four in ten studies have an interval that misses its true value.\n\n{}",
         studied.model,
         studied.shape,
         tasks.join(", "),
@@ -76,7 +77,7 @@ pub fn study_page(studied: &Studied, found: &study::Results) -> Page {
     }
     let mut page = Page::new(format!("Transformer Field Theory: {}", studied.model), lead);
     let results = Results::new(done);
-    let parts: [Part; 8] = [
+    let parts: [Part; 9] = [
         ("linear regime", "Linear regime", &["regimes"], regimes::section),
         (
             "sensitivities predict patches",
@@ -89,6 +90,7 @@ pub fn study_page(studied: &Studied, found: &study::Results) -> Page {
         ("answers are carried over", "Transfer of answers", &["transfers"], transfers::section),
         ("patches can be chosen", "Choosing where to patch", &["inverse"], inverse::section),
         ("circuits are small", "Circuits", &["circuits"], circuits::section),
+        ("sources are found", "Finding sources", &["locating"], locating::section),
         ("small predicts large", "Across scales", &["scaling"], scaling::section),
     ];
     page.sections.extend(answers::section(&results));

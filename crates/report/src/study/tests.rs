@@ -193,6 +193,28 @@ fn axes_of_levels_are_whole() {
     assert!(levels.clone().count() == 3 && levels.clone().all(|x| x.whole && x.label == "level"));
 }
 
+/// Sources are counted by kind and level, in both plots.
+#[test]
+fn found_sources_are_drawn_by_level() {
+    let axes = [("source", 4)];
+    let result = Labelled::default()
+        .note("kinds", "linear,patch,permuted")
+        .with("kind", &axes, vec![0.0, 0.0, 0.0, 1.0])
+        .with("level", &axes, vec![2.0, 2.0, 0.0, 2.0])
+        .with("rank", &axes, vec![0.0, 3.0, 9.0, 0.0]);
+    let page = study_page(&studied(), &found(&[done("locating.colours", result)]));
+    let section = page.sections.iter().find(|s| s.heading == "Finding sources").expect("a section");
+    let grids = section.blocks.iter().filter_map(|b| match b {
+        Block::Figure(Figure::Grid(grid), _) => Some(grid),
+        _ => None,
+    });
+    let figures: Vec<&Figure> = grids.flat_map(|grid| &grid.figures).collect();
+    let [Figure::Lines(first), Figure::Lines(five)] = &figures[..] else { panic!("{figures:?}") };
+    assert_eq!(first.series[0].points, [(0.0, 0.0), (2.0, 0.5)]);
+    assert_eq!(five.series[0].points, [(0.0, 0.0), (2.0, 1.0)]);
+    assert_eq!((&first.series[1].points[..], first.series[2].points.len()), (&[(2.0, 1.0)][..], 0));
+}
+
 /// Returns a step with two methods and two ranks, whose last rank is above those that summaries compare.
 fn reduction(task: &str, balanced: f32) -> Done {
     let axes = [("basis", 2), ("method", 2), ("rank", 2)];

@@ -2,6 +2,7 @@
 
 mod circuits;
 mod first_order;
+mod locating;
 mod propagation;
 mod reduction;
 mod scaling;
@@ -28,6 +29,7 @@ pub(super) fn statements(done: &[Done]) -> Vec<Statement> {
         sources::transferred(&of("transfers")),
         sources::inverted(&of("inverse")),
         circuits::circuits(&of("circuits")),
+        locating::found(&of("locating")),
     ];
     if let [(_, scaling), ..] = of("scaling")[..] {
         all.push(scaling::scaled(scaling));
