@@ -48,14 +48,14 @@ const PATCHED: usize = 4;
 /// Arrays: `ranks [R]`; `error [basis, method, R]` with `error_low`, `error_high` (95 % over prompts): the relative
 /// error of the actual effects, for one basis and for one by role of the token; `squared_error [prompt, basis, method,
 /// R]` and `squared_effect [prompt]`, their sums over the patches of each measured prompt (`error` is the root of the
-/// quotient of their sums over prompts); `floor [1]`, with all directions; `said [basis, R]`, the
-/// error that the discarded singular values of `balanced` lead to expect; `cross_validated [basis, R]`, its error on
-/// training prompts that the bases have not seen, to first order; `power [basis]`, the power of `|<chi, x>|` in the
-/// weights of tokens that makes this error smallest; `expected [basis, R]`, the root of the sum of the squares of
-/// `cross_validated` and of the error of all directions on patches of up to four training prompts; `dimension
-/// [basis]`, the smallest of the ranks whose error is within 0.05 of the floor (NaN if none is); `learning [part, R]` and `learning_prompts [part]`, the
-/// error of `balanced` by role over the number of training prompts; `by_tokens [count, R]` and `counts [count]`, with
-/// the tokens of the largest `|<chi, x>|` alone; `spectrum [set, d]`, `read` and `write [set, K, d]`, the singular
+/// quotient of their sums over prompts); `floor [1]`, with all directions; `said [basis, R]`, the error that the
+/// discarded singular values of `balanced` lead to expect; `cross_validated [basis, R]`, its error on training prompts
+/// that the bases have not seen, to first order; `power [basis]`, the power of `|<chi, x>|` in the weights of tokens
+/// that makes this error smallest; `expected [basis, R]`, the root of the sum of the squares of `cross_validated` and
+/// of the error of all directions on patches of up to four training prompts; `dimension [basis]`, the smallest of the
+/// ranks whose error is within 0.05 of the floor (NaN if none is); `learning [part, R]` and `learning_prompts [part]`,
+/// the error of `balanced` by role over the number of training prompts; `by_tokens [count, R]` and `counts [count]`,
+/// with the tokens of the largest `|<chi, x>|` alone; `spectrum [set, d]`, `read` and `write [set, K, d]`, the singular
 /// values and directions of `balanced` for all tokens and for each role; `trained_on [1]` and `measured_on [1]`,
 /// numbers of prompts. The metadata have the names of `methods`, `bases` and `roles`.
 ///
