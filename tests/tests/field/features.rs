@@ -131,7 +131,7 @@ fn effects_of_features_match_the_reference() {
 }
 
 /// Writes a dictionary of 40 features with random weights from one activation to another, or to the same, and opens it.
-fn made(at: &Path, [hook, output]: [&str; 2], [d_in, d_out]: [usize; 2]) -> Dictionary {
+pub(super) fn made(at: &Path, [hook, output]: [&str; 2], [d_in, d_out]: [usize; 2]) -> Dictionary {
     let mut cfg = serde_json::json!({ "architecture": "standard", "d_in": d_in, "d_sae": 40, "hook_name": hook });
     if output != hook {
         cfg["architecture"] = "transcoder".into();

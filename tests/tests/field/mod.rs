@@ -39,6 +39,7 @@ mod superposition;
 mod together;
 mod transfer;
 mod waits;
+mod waits_beside;
 
 use resolvent_field::Labelled;
 use resolvent_model::{Edit, Observable, Run};

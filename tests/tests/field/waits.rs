@@ -26,7 +26,7 @@ fn runs(device: &Device, layers: usize) -> [Run; 2] {
 }
 
 /// Counts the waits of `work`.
-fn waits(device: &Device, work: &mut dyn FnMut()) -> u64 {
+pub(super) fn waits(device: &Device, work: &mut dyn FnMut()) -> u64 {
     let before = device.waits();
     work();
     device.waits() - before
