@@ -1,4 +1,4 @@
-//! How often analyses wait for the device beside those of `waits.rs`: sweeps of places, spectra, reductions and averages,
+//! How often analyses wait for the device beside those of `waits.rs`: sweeps of places, spectra, reductions, averages,
 //! and all that runs several prompts itself. Only two of them wait for each block.
 
 use std::collections::BTreeMap;
