@@ -22,7 +22,7 @@ pub(crate) struct DeviceArgs {
     #[arg(short, long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: Asked,
     /// Memory for a batch's intermediate values and, as much again, for results in memory, such as 512M or 2G;
-    /// weights and the run itself come on top
+    /// weights and the runs of a batch come on top, up to twice as much again
     #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "512M")]
     pub(crate) memory: u64,
     /// Keep weights as 16-bit floats, in half the memory; what that costs in accuracy is written into results, and is

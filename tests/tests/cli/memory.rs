@@ -109,6 +109,21 @@ fn memory_does_not_grow_with_the_prompts() {
     assert!(grown(1) < 8.0 && grown(2) < 8.0, "{peaks:?}");
 }
 
+/// A sweep over many prompts keeps to `--memory`, up to a factor: the runs of a batch, the intermediate values of its
+/// sweep, and what both leave in the allocator. Without the option, the same sweep takes far more.
+#[test]
+fn a_sweep_over_prompts_keeps_to_its_memory() {
+    let own = ["patch", "--prompts", "embedded", "--task", "ioi", "--model", "atlas-small", "--device", "host"];
+    let with = |memory: &str| peak_of(&[&own[..], &["--memory", memory]].concat()) as f64 / 1e6;
+    let (little, more, usual) = (with("8M"), with("32M"), peak_of(&own) as f64 / 1e6);
+    let factor = (more - little) / (1.048_576 * 24.0);
+    println!(
+        "| peak memory | a sweep of 64 prompts | 8M: {little:.0} MB, 32M: {more:.0}, 512M: {usual:.0} | {factor:.1} |"
+    );
+    assert!(factor < 5.0, "{little} {more}: each byte of --memory takes {factor} bytes");
+    assert!(usual > 2.0 * more, "{more} {usual}: the sweep needs more than the least memory");
+}
+
 #[test]
 fn opening_a_model_takes_little_more_than_its_weights() {
     let folder = tempfile::tempdir().expect("a temporary folder");
