@@ -9,6 +9,7 @@ mod first_use;
 mod generate;
 mod goldens;
 mod gpt2_shape;
+mod heads;
 mod hvp;
 mod jets;
 mod launches;
