@@ -24,8 +24,8 @@ pub(crate) struct Args {
     edits: EditArgs,
     #[command(flatten)]
     corrupted: CorruptedArgs,
-    /// Kinds of sites to patch, with commas: resid, mid, attn_out, mlp_out, ln1_scale, ln2_scale, and each head's q, k,
-    /// v, z, pattern
+    /// Kinds of sites to patch, with commas: resid, mid, attn_out, mlp_out; ln1_scale, ln1_normalized, ln2_scale,
+    /// ln2_normalized of norms; pre, pre_linear, post of MLPs; q, k, v, rot_q, rot_k, z, pattern of each head
     #[arg(long, value_name = "KINDS", value_delimiter = ',', default_value = "resid")]
     sites: Vec<SiteKind>,
     /// Predictors beside first order, with commas: curvature, hvp, integrated, relp

@@ -105,6 +105,7 @@ mod secant;
 mod sensitivity;
 mod shards;
 mod site_kind;
+mod site_sensitivity;
 mod slice;
 mod slope;
 mod spectrum;
@@ -173,6 +174,7 @@ pub use scale::{
 pub use sensitivity::{sensitivity, sensitivity_all, sensitivity_along};
 pub use shards::{Cell, MANIFEST, SHARD, Shards, Work, file_hash, read_grid};
 pub use site_kind::SiteKind;
+pub use site_sensitivity::sensitivity_at;
 pub use slice::{OnProgress, Pass, PlacePairs, Slice, Sliced, slice_all, slice_each};
 pub use spectrum::{Spectrum, spectrum};
 pub use subspace::{Subspace, SubspaceOptions, subspace};

@@ -106,5 +106,12 @@ fn names_of(kind: SiteKind) -> [&'static str; 3] {
         SiteKind::V => ["predicted.v", "cost.v", "reliability.v"],
         SiteKind::Z => ["predicted.z", "cost.z", "reliability.z"],
         SiteKind::Pattern => ["predicted.pattern", "cost.pattern", "reliability.pattern"],
+        SiteKind::Ln1Normalized => ["predicted.ln1_normalized", "cost.ln1_normalized", "reliability.ln1_normalized"],
+        SiteKind::Ln2Normalized => ["predicted.ln2_normalized", "cost.ln2_normalized", "reliability.ln2_normalized"],
+        SiteKind::RotQ => ["predicted.rot_q", "cost.rot_q", "reliability.rot_q"],
+        SiteKind::RotK => ["predicted.rot_k", "cost.rot_k", "reliability.rot_k"],
+        SiteKind::MlpPre => ["predicted.pre", "cost.pre", "reliability.pre"],
+        SiteKind::MlpPreLinear => ["predicted.pre_linear", "cost.pre_linear", "reliability.pre_linear"],
+        SiteKind::MlpPost => ["predicted.post", "cost.post", "reliability.post"],
     }
 }

@@ -48,7 +48,9 @@ impl Predictor {
     /// predicts. Such zeros say nothing about the patches, so statistics leave them out.
     pub fn zero_at(self, kind: SiteKind) -> Option<&'static str> {
         match (self, kind) {
-            (Self::RelP, SiteKind::Q | SiteKind::K) => Some("relp takes attention patterns as constants"),
+            (Self::RelP, SiteKind::Q | SiteKind::K | SiteKind::RotQ | SiteKind::RotK) => {
+                Some("relp takes attention patterns as constants")
+            }
             _ => None,
         }
     }

@@ -23,32 +23,53 @@ pub enum SiteKind {
     Ln1Scale,
     /// `ln2.hook_scale`, what the norm before the MLP divides by.  `[L, T]`
     Ln2Scale,
+    /// `ln1.hook_normalized`, the row after that division, before gain and bias.  `[L, T]`
+    Ln1Normalized,
+    /// `ln2.hook_normalized`, the same before the MLP.  `[L, T]`
+    Ln2Normalized,
     /// `hook_q` of each head.  `[L, H, T]`
     Q,
     /// `hook_k` of each key and value head.  `[L, H, T]`
     K,
     /// `hook_v` of each key and value head.  `[L, H, T]`
     V,
+    /// `hook_rot_q` of each head: its queries after the rotary embedding.  `[L, H, T]`
+    RotQ,
+    /// `hook_rot_k` of each key and value head: its keys after the rotary embedding.  `[L, H, T]`
+    RotK,
     /// `hook_z` of each head: its output before the projection.  `[L, H, T]`
     Z,
     /// `hook_pattern` of each head: the weights of all keys that a query sees.  `[L, H, T]`
     Pattern,
+    /// `mlp.hook_pre`, into the activation of the MLP.  `[L, T]`
+    MlpPre,
+    /// `mlp.hook_pre_linear`, what the activation of a gated MLP multiplies.  `[L, T]`
+    MlpPreLinear,
+    /// `mlp.hook_post`, the neurons: out of the activation.  `[L, T]`
+    MlpPost,
 }
 
 impl SiteKind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 18] = [
         Self::Resid,
         Self::Mid,
         Self::AttnOut,
         Self::MlpOut,
         Self::Ln1Scale,
         Self::Ln2Scale,
+        Self::Ln1Normalized,
+        Self::Ln2Normalized,
         Self::Q,
         Self::K,
         Self::V,
+        Self::RotQ,
+        Self::RotK,
         Self::Z,
         Self::Pattern,
+        Self::MlpPre,
+        Self::MlpPreLinear,
+        Self::MlpPost,
     ];
 
     /// Returns its name on the command line and in result files.
@@ -60,11 +81,18 @@ impl SiteKind {
             Self::MlpOut => "mlp_out",
             Self::Ln1Scale => "ln1_scale",
             Self::Ln2Scale => "ln2_scale",
+            Self::Ln1Normalized => "ln1_normalized",
+            Self::Ln2Normalized => "ln2_normalized",
             Self::Q => "q",
             Self::K => "k",
             Self::V => "v",
+            Self::RotQ => "rot_q",
+            Self::RotK => "rot_k",
             Self::Z => "z",
             Self::Pattern => "pattern",
+            Self::MlpPre => "pre",
+            Self::MlpPreLinear => "pre_linear",
+            Self::MlpPost => "post",
         }
     }
 
@@ -82,28 +110,33 @@ impl SiteKind {
             Self::MlpOut => blocks.map(Site::MlpOut).collect(),
             Self::Ln1Scale => blocks.map(|l| Site::NormScale(StreamNorm::Attention(l))).collect(),
             Self::Ln2Scale => blocks.map(|l| Site::NormScale(StreamNorm::Mlp(l))).collect(),
+            Self::Ln1Normalized => blocks.map(|l| Site::Normalized(StreamNorm::Attention(l))).collect(),
+            Self::Ln2Normalized => blocks.map(|l| Site::Normalized(StreamNorm::Mlp(l))).collect(),
+            Self::MlpPre => blocks.map(Site::MlpPre).collect(),
+            Self::MlpPreLinear => blocks.map(Site::MlpPreLinear).collect(),
+            Self::MlpPost => blocks.map(Site::MlpPost).collect(),
             Self::Q => heads(Site::Q),
             Self::K => heads(Site::K),
             Self::V => heads(Site::V),
+            Self::RotQ => heads(Site::RotQ),
+            Self::RotK => heads(Site::RotK),
             Self::Z | Self::Pattern => heads(Site::Z),
         }
     }
 
     /// Returns the number of heads of a block at this kind of site: several query heads may share keys and values.
     fn heads(self, sizes: &Sizes) -> usize {
-        if matches!(self, Self::K | Self::V) { sizes.kv_heads } else { sizes.heads }
+        if matches!(self, Self::K | Self::V | Self::RotK) { sizes.kv_heads } else { sizes.heads }
     }
 
     /// Returns the axes of an array with one value for each site and token.
     pub fn axes(self, sizes: &Sizes, tokens: usize) -> Vec<(&'static str, usize)> {
         match self {
             Self::Resid => vec![("level", sizes.layers + 1), ("token", tokens)],
-            Self::Mid | Self::AttnOut | Self::MlpOut | Self::Ln1Scale | Self::Ln2Scale => {
-                vec![("block", sizes.layers), ("token", tokens)]
-            }
-            Self::Q | Self::K | Self::V | Self::Z | Self::Pattern => {
+            Self::Q | Self::K | Self::V | Self::RotQ | Self::RotK | Self::Z | Self::Pattern => {
                 vec![("block", sizes.layers), ("head", self.heads(sizes)), ("token", tokens)]
             }
+            _ => vec![("block", sizes.layers), ("token", tokens)],
         }
     }
 
@@ -116,11 +149,18 @@ impl SiteKind {
             Self::MlpOut => ["effect.mlp_out", "first_order.mlp_out"],
             Self::Ln1Scale => ["effect.ln1_scale", "first_order.ln1_scale"],
             Self::Ln2Scale => ["effect.ln2_scale", "first_order.ln2_scale"],
+            Self::Ln1Normalized => ["effect.ln1_normalized", "first_order.ln1_normalized"],
+            Self::Ln2Normalized => ["effect.ln2_normalized", "first_order.ln2_normalized"],
             Self::Q => ["effect.q", "first_order.q"],
             Self::K => ["effect.k", "first_order.k"],
             Self::V => ["effect.v", "first_order.v"],
+            Self::RotQ => ["effect.rot_q", "first_order.rot_q"],
+            Self::RotK => ["effect.rot_k", "first_order.rot_k"],
             Self::Z => ["effect.z", "first_order.z"],
             Self::Pattern => ["effect.pattern", "first_order.pattern"],
+            Self::MlpPre => ["effect.pre", "first_order.pre"],
+            Self::MlpPreLinear => ["effect.pre_linear", "first_order.pre_linear"],
+            Self::MlpPost => ["effect.post", "first_order.post"],
         }
     }
 }

@@ -284,12 +284,14 @@ impl Run {
     ///
     /// A fused output cannot: it has a value only if [`RunOptions::sites`] or an edit names it.
     pub fn has(&self, site: Site) -> bool {
-        self.value_of(site).is_ok()
+        site.check(self.sizes()).is_ok() && self.program().value(site).is_some()
     }
 
     pub(crate) fn value_of(&self, site: Site) -> Result<ValueId> {
         site.check(self.sizes())?;
-        self.program().value(site).ok_or_else(|| not_prepared(site))
+        // A site that no run of this model has is named as such.
+        let missing = || prepare(self.model(), &BTreeSet::from([site])).err().unwrap_or_else(|| not_prepared(site));
+        self.program().value(site).ok_or_else(missing)
     }
 }
 

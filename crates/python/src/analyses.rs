@@ -3,13 +3,13 @@
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use resolvent::field::{
-    Case, FlowOptions, Goal, GreenOptions, InvertOptions, Method, RegimeOptions, TransferOptions, flow as flow_of,
-    flow_between, green_with, regime as regime_at, sensitivity_along,
+    Case, FlowOptions, Goal, GreenOptions, InvertOptions, Method, RegimeOptions, SiteKind, TransferOptions, distinct,
+    flow as flow_of, flow_between, green_with, regime as regime_at, sensitivity_along, sensitivity_at,
 };
 use resolvent::model::{Observable, Run, Site, Source};
 use resolvent::{Direction, Place};
 
-use crate::arguments::{About, Along, donor_of, field_vector, place, places, run_of};
+use crate::arguments::{About, Along, donor_of, field_vector, place, places, run_of, with_sites};
 use crate::failure::{Result, value_error};
 use crate::lists::{Pair, Seed, count, counts, items};
 use crate::observable::PyObservable;
@@ -38,19 +38,30 @@ impl Direct {
     }
 }
 
+/// Returns the kinds of sites with these names, each once.
+pub(crate) fn kinds(names: &[String]) -> Result<Vec<SiteKind>> {
+    Ok(distinct(names.iter().map(|kind| Ok(kind.parse()?)).collect::<Result<Vec<SiteKind>>>()?))
+}
+
 pub(crate) fn sensitivity(
     run: &Run,
     observable: &Bound<'_, PyObservable>,
+    kinds: &[SiteKind],
     direction: Option<&str>,
     donor: Option<&Bound<'_, PyAny>>,
 ) -> Result<PyResultOf> {
     let py = observable.py();
+    if direction.is_some() && !kinds.is_empty() {
+        return Err(value_error("a direction is one of the field; give sites or a direction"));
+    }
     let (j, title) = (observable.get().of(py, run)?, observable.get().title());
     let donor = donor_of(run.model(), donor)?;
     let named = direction.map(|text| Direction::parse(text, run.model())).transpose()?;
+    let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(run.model().sizes())).collect();
+    let run = &detached(py, |_| with_sites(run, &sites))?;
     let result = detached(py, |_| match (&named, direction) {
         (Some(named), Some(text)) => Ok(sensitivity_along(run, &j, named, donor.as_ref())?.note("direction", text)),
-        _ => resolvent::sensitivity(run, &j),
+        _ => Ok::<_, resolvent::field::Error>(sensitivity_at(&[(run, &j)], kinds)?.remove(0)),
     })?;
     PyResultOf::new(py, result, Some(run), Some(&title))
 }

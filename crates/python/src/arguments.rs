@@ -5,7 +5,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use resolvent::field::{Error, Interacting, Result as Found, make_unit};
-use resolvent::model::{Model, Observable, Run, Tokenizer, from_end};
+use resolvent::model::{Model, Observable, Run, RunOptions, Site, Tokenizer, from_end};
 use resolvent::{Context, Direction, Place};
 
 use crate::arrays::{contiguous, floats, integers, vector};
@@ -160,6 +160,15 @@ pub(crate) fn run_of(model: &Model, prompt: &Bound<'_, PyAny>, what: &str) -> Re
     }
     let tokens = tokens(model, prompt)?;
     detached(prompt.py(), |_| model.run(&tokens, &[]))
+}
+
+/// Returns the run itself if it has values at `sites`; otherwise the same run once more, with them.
+pub(crate) fn with_sites(run: &Run, sites: &[Site]) -> resolvent::model::Result<Run> {
+    if sites.iter().all(|site| run.has(*site)) {
+        return Ok(run.clone());
+    }
+    let options = RunOptions { edits: run.edits().to_vec(), sites: sites.to_vec() };
+    run.model().run_with(run.tokens(), &options)
 }
 
 /// Does what [`run_of`] does, for an optional argument.

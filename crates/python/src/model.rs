@@ -11,7 +11,7 @@ use resolvent::field::{
 };
 use resolvent::model::{PromptSet, Run, RunOptions, Site};
 
-use crate::arguments::{check_model, interacting, token, tokens};
+use crate::arguments::{check_model, interacting, token, tokens, with_sites};
 use crate::arrays::to_numpy;
 use crate::classes::{PyModel, PyRun};
 use crate::edit::PyEdit;
@@ -368,18 +368,13 @@ impl PyModel {
     /// with them.
     pub(crate) fn prepared(&self, prompt: &Bound<'_, PyAny>, sites: &[Site], what: &str) -> Result<Run> {
         if let Ok(run) = prompt.cast::<PyRun>() {
-            check_model(&self.model, &run.get().run, what)?;
+            let run = &run.get().run;
+            check_model(&self.model, run, what)?;
+            return detached(prompt.py(), |_| with_sites(run, sites));
         }
-        let options = |edits| RunOptions { edits, sites: sites.to_vec() };
-        let (model, tokens, options) = match prompt.cast::<PyRun>() {
-            Ok(run) if sites.iter().all(|site| run.get().run.has(*site)) => return Ok(run.get().run.clone()),
-            Ok(run) => {
-                let run = &run.get().run;
-                (run.model().clone(), run.tokens().to_vec(), options(run.edits().to_vec()))
-            }
-            Err(_) => (self.model.clone(), tokens(&self.model, prompt)?, options(Vec::new())),
-        };
-        detached(prompt.py(), |_| model.run_with(&tokens, &options))
+        let tokens = tokens(&self.model, prompt)?;
+        let options = RunOptions { edits: Vec::new(), sites: sites.to_vec() };
+        detached(prompt.py(), |_| self.model.run_with(&tokens, &options))
     }
 
     /// Returns the runs of a clean and a corrupted prompt; see [`PyModel::prepared`].

@@ -6,9 +6,9 @@ use pyo3::types::PyList;
 use resolvent::Labelled;
 use resolvent::field::{
     AttributeOptions, BesidePatches, EdgeOptions, EdgePredictor, FlowOptions, GreenOptions, Joint, LensOptions,
-    Predictor, Prompts as Found, ReduceOptions, RegimeOptions, SHARD, SiteKind, TransferOptions, attribute_of_prompts,
-    distinct, edges_of_prompts, flow_of_prompts, forward_of_prompts, identities_of_prompts, lens_of_prompts,
-    patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
+    Predictor, Prompts as Found, ReduceOptions, RegimeOptions, SHARD, TransferOptions, attribute_of_prompts,
+    edges_of_prompts, flow_of_prompts, forward_of_prompts, identities_of_prompts, lens_of_prompts, patch_of_prompts,
+    sensitivity_of_prompts, transfer_of_prompts,
 };
 use resolvent::model::{EditedPrompt, Model, PromptCase, Run, from_end, logits_of};
 
@@ -138,8 +138,10 @@ impl PyPrompts {
     }
 
     /// Sensitivities of each prompt's observable: `sensitivity` [P, L+1, T, d], `norm` [P, L+1, T], `value` [P, 1].
-    fn sensitivity(&self, py: Python<'_>) -> Result<PyResultOf> {
-        self.each(py, sensitivity_of_prompts)
+    #[pyo3(signature = (*, sites = Many::default()), text_signature = "($self, *, sites=())")]
+    fn sensitivity(&self, py: Python<'_>, sites: Many<String>) -> Result<PyResultOf> {
+        let kinds = analyses::kinds(&sites.0)?;
+        self.each(py, |model, cases, progress| sensitivity_of_prompts(model, cases, &kinds, progress))
     }
 
     /// Patch effects of each pair; arguments and arrays as those of `Model.patch_sweep`, with an axis `prompt`. Places
@@ -157,7 +159,7 @@ impl PyPrompts {
         joint: &str,
     ) -> Result<PyResultOf> {
         let others = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
-        let kinds = distinct(sites.0.iter().map(|kind| Ok(kind.parse()?)).collect::<Result<Vec<SiteKind>>>()?);
+        let kinds = analyses::kinds(&sites.0)?;
         let predictors = if others.is_empty() { Vec::new() } else { Predictor::beside_first_order(&others) };
         let (interactions, joint) = (interacting(interactions)?, joint.parse::<Joint>()?);
         let beside = BesidePatches {

@@ -94,17 +94,24 @@ impl PyRun {
     /// Computes dJ/dh at every level and token, by reverse mode.
     ///
     /// With `direction` (`displacement` with a `donor`, `token:TOKEN`, `random[:SEED]` or a file) also its product with
-    /// the direction.
+    /// the direction. `sites` are further kinds of sites, as in `Model.patch_sweep`; a run without
+    /// them runs once more.
     ///
-    /// Arrays: `sensitivity` [L+1, T, d], `norm` [L+1, T], `value` [1]; `directional` [L+1, T] with a direction.
-    #[pyo3(signature = (observable, *, direction = None, donor = None))]
+    /// Arrays: `sensitivity` [L+1, T, d], `norm` [L+1, T], `value` [1]; `directional` [L+1, T] with a direction;
+    /// `sensitivity.KIND` [L, T, width] and `norm.KIND` [L, T] of further kinds, of heads [L, H, T, width] and [L, H,
+    /// T].
+    #[pyo3(
+        signature = (observable, *, sites = Many::default(), direction = None, donor = None),
+        text_signature = "($self, observable, *, sites=(), direction=None, donor=None)"
+    )]
     fn sensitivity(
         &self,
         observable: Given<'_>,
+        sites: Many<String>,
         direction: Option<&str>,
         donor: Option<&Bound<'_, PyAny>>,
     ) -> Result<PyResultOf> {
-        analyses::sensitivity(&self.run, &observable, direction, donor)
+        analyses::sensitivity(&self.run, &observable, &analyses::kinds(&sites.0)?, direction, donor)
     }
 
     /// Attention patterns [H, T, T] of a block, queries by keys: TransformerLens' `hook_pattern`.

@@ -167,3 +167,22 @@ def test_every_observable_has_a_sensitivity(run, tiny):
         chi = run.sensitivity(j)
         assert np.isfinite(chi.values).all() and chi["value"][0] == pytest.approx(run.value(j), rel=1e-4)
 
+
+
+def test_sensitivities_at_sites(model: Model) -> None:
+    """Kinds of sites have their own arrays, of one prompt and of several."""
+    prompt, j = "The capital of France is", logit(" Paris")
+    kinds = ["z", "post", "ln1_scale"]
+    run = model.run(prompt)
+    alone = run.sensitivity(j, sites=["z", "post"])
+    length = len(run)
+    assert alone["norm.z"].shape[2] == length and alone["norm.post"].shape == (alone["norm.z"].shape[0], length)
+    sizes = np.linalg.norm(alone["sensitivity.post"], axis=-1)
+    assert np.allclose(sizes, alone["norm.post"], rtol=1e-5)
+    many = model.prompts([{"clean": prompt}], observable=j).sensitivity(sites=kinds)
+    assert np.allclose(many["norm.z"][0], alone["norm.z"], rtol=1e-4, atol=1e-6)
+    assert many["norm.ln1_scale"].shape == (1, *alone["norm.post"].shape)
+    with pytest.raises(ValueError, match="take z"):
+        run.sensitivity(j, sites="pattern")
+    with pytest.raises(ValueError, match="give sites or a direction"):
+        run.sensitivity(j, sites="z", direction="random")

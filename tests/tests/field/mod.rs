@@ -31,6 +31,7 @@ mod reach;
 mod reduce;
 mod regime;
 mod scale;
+mod site_kinds;
 mod slice;
 mod slice_secants;
 mod spectrum;

@@ -96,7 +96,7 @@ fn company_changes_no_number() {
         let beside = BesidePatches { predictors: &predictors, options, ..none };
         let patched = stacked(patch_of_prompts(&model, &cases, &kinds, none, &mut quiet)).expect("patches");
         let run = stacked(forward_of_prompts(&model, &cases, &mut quiet)).expect("runs");
-        let sensitive = stacked(sensitivity_of_prompts(&model, &cases, &mut quiet)).expect("computes");
+        let sensitive = stacked(sensitivity_of_prompts(&model, &cases, &[SiteKind::Z], &mut quiet)).expect("computes");
         let differ = &cases[3..];
         let random = TransferOptions { random: 2, ..TransferOptions::default() };
         let transferred = stacked(transfer_of_prompts(&model, differ, &random, &mut quiet)).expect("computes");

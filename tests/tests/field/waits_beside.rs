@@ -132,7 +132,7 @@ fn counts(device: &Device, layers: usize) -> Vec<(&'static str, u64)> {
             let slice = Slice::new(&linear, places, [&Basis::Sensitivity; 2], [context; 2]).expect("a slice");
             drop(slice_all(&[slice]).expect("computes").remove(0).expect("computes"));
         }),
-        count("composition", &mut || drop(composition(&linear, [0, 1, sizes.layers], 0).expect("computes"))),
+        count("composition", &mut || composition(&linear, [0, 1, sizes.layers], 0).map(drop).expect("computes")),
         count("path patching", &mut || {
             path_patch(&of_paths[1], &senders, &edges[..1], &j).map(drop).expect("patches");
         }),

@@ -29,8 +29,8 @@ use crate::interaction::{Interacting, Joint};
 use crate::labelled::Labelled;
 use crate::patch::patch_all;
 use crate::predictor::{Predictor, PredictorOptions};
-use crate::sensitivity::sensitivity_all;
 use crate::site_kind::SiteKind;
+use crate::site_sensitivity::sensitivity_at;
 use crate::slice::OnProgress;
 use crate::study::left_out::{LeftOut, ends, may_pass};
 use crate::transfer::{TransferOptions, transfer};
@@ -179,16 +179,23 @@ pub fn clean_alone(cases: &[PromptCase]) -> Vec<PromptCase> {
     cases.iter().map(|case| PromptCase { corrupted: None, ..case.clone() }).collect()
 }
 
-/// Computes the sensitivity fields of many prompts; see [`crate::sensitivity`].
+/// Computes the sensitivity fields of many prompts, and sensitivities at further kinds of sites; see
+/// [`crate::sensitivity_at`].
 ///
 /// # Errors
 /// As [`over_prompts`].
-pub fn sensitivity_of_prompts(model: &Model, cases: &[PromptCase], progress: OnProgress<'_>) -> Result<Prompts> {
+pub fn sensitivity_of_prompts(
+    model: &Model,
+    cases: &[PromptCase],
+    kinds: &[SiteKind],
+    progress: OnProgress<'_>,
+) -> Result<Prompts> {
+    let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(model.sizes())).collect();
     let analysis = &mut |runs: &[CaseRuns<'_>]| {
         let readings = runs.iter().map(|runs| Ok((&runs.clean, runs.observable()?))).collect::<Result<Vec<_>>>()?;
-        all_or_none(sensitivity_all(&readings))
+        all_or_none(sensitivity_at(&readings, kinds))
     };
-    over_prompts(model, &clean_alone(cases), &[], analysis, progress)
+    over_prompts(model, &clean_alone(cases), &sites, analysis, progress)
 }
 
 /// Checks the identities of the derivatives for many prompts; see [`identities`].

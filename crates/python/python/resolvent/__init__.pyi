@@ -284,7 +284,8 @@ class Run:
     def result(self, *, last: bool = False) -> Result: ...
     def pattern(self, block: _Int) -> _Floats: ...
     def sensitivity(
-        self, observable: Observable, *, direction: Union[str, None] = None, donor: Union[_Input, None] = None
+        self, observable: Observable, *, sites: _Names = (), direction: Union[str, None] = None,
+        donor: Union[_Input, None] = None,
     ) -> Result: ...
     def green(
         self,

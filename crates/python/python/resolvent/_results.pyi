@@ -24,7 +24,8 @@ _Positions = Union[_Int, slice, Sequence[_Int], NDArray[np.integer[Any]], None]
 _Path = Union[str, PathLike[str]]
 _Floats = NDArray[np.float32]
 _Token = Union[str, _Int]
-# One name or several. Kinds of sites: resid, mid, attn_out, mlp_out, ln1_scale, ln2_scale, q, k, v, z, pattern.
+# One name or several. Kinds of sites: resid, mid, attn_out, mlp_out, ln1_scale, ln2_scale, ln1_normalized,
+# ln2_normalized, pre, pre_linear, post, q, k, v, rot_q, rot_k, z, pattern.
 # Predictors: first_order, curvature, hvp, integrated, relp.
 _Names = Union[str, Sequence[str]]
 # How many patches, or places of patches: (level or block, position) or (block, head, position); the position may be a
@@ -111,7 +112,7 @@ class Prompts:
     def __len__(self) -> int: ...
     def logits(self, position: _Int = -1) -> _Floats: ...
     def run(self) -> Result: ...
-    def sensitivity(self) -> Result: ...
+    def sensitivity(self, *, sites: _Names = ()) -> Result: ...
     def patch(
         self,
         *,
