@@ -54,7 +54,8 @@ fn every_kind_under_every_head() {
             for (kind, j) in kinds(base, &tokens, model.sizes().d) {
                 let at = derivative::Source { site: Stage::ResidPre(level), token, vector: &vector };
                 let want = jet(&**family, &ids, &[at], &Read(&j));
-                // Values and derivatives may be small differences of larger parts: they are compared beside usual sizes.
+                // Values and derivatives may be small differences of larger parts, so they are compared beside usual
+                // sizes.
                 let d = source.vector.len();
                 let chi = run.linearize(Mode::Exact).gradient(&j).expect("fits");
                 let row = wide(&chi[(level * tokens.len() + token) * d..][..d]);
@@ -62,9 +63,8 @@ fn every_kind_under_every_head() {
                 let along = run.linearize(Mode::Exact).along(&[[source.clone()]], &j).expect("fits")[0];
                 let got = [run.value(&j).expect("reads"), along.first, along.second];
                 let sizes = [0.1, usual.max(f64::MIN_POSITIVE), 1e-2];
-                for ((worst, bound), (got, (want, size))) in
-                    worst.iter_mut().zip(got.into_iter().zip(want.into_iter().zip(sizes)))
-                {
+                let compared = got.into_iter().zip(want).zip(sizes);
+                for ((worst, bound), ((got, want), size)) in worst.iter_mut().zip(compared) {
                     let apart = (got - want).abs() / want.abs().max(size);
                     worst.within(format!("{}, {kind}", golden.name), on.name(), apart, *bound);
                 }
