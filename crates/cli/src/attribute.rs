@@ -2,7 +2,7 @@
 
 use resolvent::Labelled;
 use resolvent::field::{AttributeOptions, Prompts, attribute, attribute_of_prompts};
-use resolvent_report::{strongest_neurons, strongest_writers};
+use resolvent_report::{listed_neurons, strongest_neurons, strongest_writers};
 
 use crate::Failure;
 use crate::edits::EditArgs;
@@ -16,7 +16,7 @@ pub(crate) struct Args {
     prompt: PromptArgs,
     #[command(flatten)]
     edits: EditArgs,
-    /// Add the direct contribution of every neuron
+    /// Add the contributions of every neuron, and list the largest at single tokens
     #[arg(long)]
     neurons: bool,
     /// Add the attention pattern of every head
@@ -33,10 +33,13 @@ pub(crate) struct Args {
     output: OutputArgs,
 }
 
+/// Neurons at single tokens in the result; the printed table has fewer.
+const LISTED: usize = 64;
+
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
-    let options = AttributeOptions { neurons: args.neurons, patterns: args.patterns };
+    let options = AttributeOptions { neurons: args.neurons, patterns: args.patterns, listed: LISTED };
     let sites = options.sites(model.sizes());
     if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
         let result = cases.all(|model, cases, progress| attribute_of_prompts(model, cases, options, progress))?;
@@ -51,7 +54,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         let on = format!("J = {} = {value:.4}", args.observable.title());
         let exact = result.metadata.get("exact").filter(|exact| *exact != "yes");
         let exact = exact.map_or_else(String::new, |why| format!("the contributions do not add up to J: {why}\n"));
-        format!("{}{exact}{}", tables(&result, args.top, &on), checks(&result))
+        let listed = listed_neurons("strongest neurons at a token, through all paths", &result, args.top);
+        let listed = listed.map_or_else(String::new, |table| format!("{}\n", table.text()));
+        format!("{}{exact}{listed}{}", tables(&result, args.top, &on), checks(&result))
     })
 }
 

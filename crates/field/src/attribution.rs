@@ -11,6 +11,8 @@
 //! contribution: what passes through other nodes is not in it. An observable that is no weighted sum of logits has
 //! these terms too, to first order; they do not add up to J then.
 
+mod neurons;
+
 use resolvent_model::{
     Edit, Mode, Observable, Outputs, Patterns, Run, Site, Sizes, Writer, ends_at_logits, neuron_products, outputs_of,
     path_sites,
@@ -25,8 +27,11 @@ use crate::nodes::{Sensitivities, writer_names};
 /// Options of [`attribute`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct AttributeOptions {
-    /// Whether to add the direct contribution of every neuron.
+    /// Whether to add the contributions of every neuron: direct, and through all paths.
     pub neurons: bool,
+    /// How many neurons at single tokens are listed, those of the largest contributions through all paths; with
+    /// `neurons`.
+    pub listed: usize,
     /// Whether to add the attention patterns.
     pub patterns: bool,
 }
@@ -47,14 +52,18 @@ const SUMS: f64 = 1e-4;
 /// The run must have been prepared for [`AttributeOptions::sites`].
 ///
 /// Arrays: `direct [W, T]`, `first_order [W, T]` (the output times the derivative by it, through all paths),
-/// `direct_biases [L, T]` (of attention's outputs), `constant [1]` and `value [1]`; on request `neurons [L, inner]`
-/// (direct, summed over tokens), `mlp_biases [L]` and `pattern [L, H, T, T]`. In a run with edits of the stream or of
-/// attention's whole output, `direct_edits [L, T]` has what they add within each block. The metadata name the
-/// `writers`, separated by commas.
+/// `direct_biases [L, T]` (of attention's outputs), `constant [1]` and `value [1]`; controls of the first two are
+/// `random_direct` and `random_first_order [W, T]`, the root mean square over outputs of the same length in all
+/// directions. On request `neurons [L, inner]` (direct, summed over tokens), `mlp_biases [L]`, `neurons_first_order
+/// [L, inner]` (through all paths, summed over tokens), `neuron_places [N, 3]` (block, token and neuron of the listed
+/// ones), `neuron_effects [N]` (their contributions through all paths) and `pattern [L, H, T, T]`. In a run with edits
+/// of the stream or of attention's whole output, `direct_edits [L, T]` has what they add within each block. The
+/// metadata name the `writers`, separated by commas.
 ///
 /// Certificates: all contributions add up to `<u, h[L]>` (`parts`) and, if J is a weighted sum of uncapped logits, with
 /// the constant to J (`adds_up`); the neurons and biases of each MLP whose output is not edited add up to its
-/// contribution (`neurons`).
+/// contribution (`neurons`); forward mode along a row of neurons agrees with their contributions through all paths
+/// (`forward_reverse`).
 ///
 /// # Errors
 /// A run that was not prepared, an observable that does not fit or reads the field below the last level, a device
@@ -73,6 +82,13 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
     let chi = Sensitivities::new(run, observable)?;
     let through = |writer: &Writer| products(outputs.get(*writer, &sizes), &chi.by(*writer));
     let first_order: Vec<f64> = writers.iter().flat_map(through).collect();
+    // Over random directions of d elements, `<u, w>^2` is `|u|^2 |w|^2 / d` in the mean.
+    let random = |rows: &[f32], u: &[f32]| -> Vec<f64> {
+        rows.chunks(d).zip(u.chunks(d)).map(|(row, u)| norm(row) * norm(u) / (d as f64).sqrt()).collect()
+    };
+    let random_direct: Vec<f64> = outputs.data.chunks(tokens * d).flat_map(|rows| random(rows, &u)).collect();
+    let random_through = |writer: &Writer| random(outputs.get(*writer, &sizes), &chi.by(*writer));
+    let random_first_order: Vec<f64> = writers.iter().flat_map(random_through).collect();
     let value = run.value(observable)?;
     let zero: Vec<Edit> = (0..tokens).map(|t| Edit::ablate(last, t)).collect();
     let constant = run.values_under(&[zero], observable)?[0];
@@ -86,6 +102,8 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
         .note("writers", writer_names(&sizes))
         .with("direct", &[("writer", writers.len()), ("token", tokens)], narrow(&direct))
         .with("first_order", &[("writer", writers.len()), ("token", tokens)], narrow(&first_order))
+        .with("random_direct", &[("writer", writers.len()), ("token", tokens)], narrow(&random_direct))
+        .with("random_first_order", &[("writer", writers.len()), ("token", tokens)], narrow(&random_first_order))
         .with("direct_biases", &[("block", sizes.layers), ("token", tokens)], narrow(&biases))
         .with("constant", &[("value", 1)], vec![constant as f32])
         .with("value", &[("value", 1)], vec![value as f32]);
@@ -104,7 +122,8 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
         result = result.certify(Certificate::new("adds_up", error, bound))?;
     }
     if options.neurons {
-        result = neurons(result, run, (&outputs, &u), &direct)?;
+        result = direct_neurons(result, run, (&outputs, &u), &direct)?;
+        result = neurons::with_first_order(result, run, observable, options.listed)?;
     }
     if options.patterns {
         let read = Patterns::of(&[run])?;
@@ -143,7 +162,7 @@ fn edited_parts(run: &Run, u: &[f32], (direct, biases): (&[f64], &[f64])) -> Res
 }
 
 /// Adds the direct contribution of every neuron and of the biases beside them.
-fn neurons(result: Labelled, run: &Run, (outputs, u): (&Outputs, &[f32]), direct: &[f64]) -> Result<Labelled> {
+fn direct_neurons(result: Labelled, run: &Run, (outputs, u): (&Outputs, &[f32]), direct: &[f64]) -> Result<Labelled> {
     let (sizes, tokens) = (run.model().sizes(), run.tokens().len());
     let products = neuron_products(run, u)?;
     let biases: Vec<f64> = outputs.mlp_biases.chunks(tokens * sizes.d).map(|rows| dot(rows, u)).collect();

@@ -105,7 +105,7 @@ impl PyModel {
         neurons: bool,
         patterns: bool,
     ) -> Result<PyResultOf> {
-        let options = AttributeOptions { neurons, patterns };
+        let options = AttributeOptions { neurons, patterns, listed: 64 };
         let run = self.prepared(prompt, &options.sites(self.model.sizes()), "the run")?;
         let (j, title) = (observable.get().of(py, &run)?, observable.get().title());
         let result = detached(py, |_| resolvent::field::attribute(&run, &j, options))?;

@@ -298,7 +298,7 @@ impl PyPrompts {
         text_signature = "($self, *, neurons=False, patterns=False)"
     )]
     fn attribute(&self, py: Python<'_>, neurons: bool, patterns: bool) -> Result<PyResultOf> {
-        let options = AttributeOptions { neurons, patterns };
+        let options = AttributeOptions { neurons, patterns, listed: 0 };
         self.each(py, |model, cases, progress| attribute_of_prompts(model, cases, options, progress))
     }
 

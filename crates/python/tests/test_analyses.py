@@ -175,7 +175,7 @@ def test_sensitivities_at_sites(model: Model) -> None:
     kinds = ["z", "post", "ln1_scale"]
     run = model.run(prompt)
     alone = run.sensitivity(j, sites=["z", "post"])
-    length = len(run)
+    length = len(run.tokens)
     assert alone["norm.z"].shape[2] == length and alone["norm.post"].shape == (alone["norm.z"].shape[0], length)
     sizes = np.linalg.norm(alone["sensitivity.post"], axis=-1)
     assert np.allclose(sizes, alone["norm.post"], rtol=1e-5)

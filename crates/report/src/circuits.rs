@@ -204,10 +204,19 @@ pub fn strongest_writers(title: &str, result: &Labelled, count: usize) -> Option
         Some(array.data.chunks(tokens).map(|row| row.iter().filter(|x| x.is_finite()).sum()).collect())
     };
     let (direct, total, biases) = (sums("direct")?, sums("first_order")?, sums("direct_biases")?);
-    let table = Table::new(title, &["writer", "direct", "through all paths"]);
+    // Random outputs of several tokens do not add up in one direction.
+    let roots = |name: &str| -> Option<Vec<f32>> {
+        let array = result.array(name)?;
+        let tokens = array.axes.last()?.1.max(1);
+        let root = |row: &[f32]| row.iter().filter(|x| x.is_finite()).map(|x| x * x).sum::<f32>().sqrt();
+        Some(array.data.chunks(tokens).map(root).collect())
+    };
+    let columns = [Some(direct.clone()), roots("random_direct"), Some(total), roots("random_first_order")];
+    let table = Table::new(title, &["writer", "direct", "random", "through all paths", "random"]);
     let row = |table: Table, i: usize| {
         let name = names.get(i).copied().unwrap_or("?");
-        table.row([Cell::from(name), direct[i].into(), total.get(i).copied().unwrap_or(f32::NAN).into()])
+        let number = |column: &Option<Vec<f32>>| column.as_ref().and_then(|of| of.get(i).copied()).unwrap_or(f32::NAN);
+        table.row([Cell::from(name)].into_iter().chain(columns.iter().map(|column| number(column).into())))
     };
     let top = strongest(&direct, count);
     let shown: f32 = top.iter().map(|&i| direct[i]).sum();
@@ -228,6 +237,17 @@ pub fn strongest_neurons(title: &str, result: &Labelled, count: usize) -> Option
         table.row([Cell::from(format!("m{}", i / inner)), Cell::from(i % inner), array.data[i].into()])
     };
     Some(strongest(&array.data, count).into_iter().fold(Table::new(title, &["MLP", "neuron", "direct"]), row))
+}
+
+/// Returns a table of the first `count` neurons at single tokens that a result lists; `None` if it lists none.
+pub fn listed_neurons(title: &str, result: &Labelled, count: usize) -> Option<Table> {
+    let (places, effects) = (result.array("neuron_places")?, result.array("neuron_effects")?);
+    let row = |table: Table, (place, effect): (&[f32], &f32)| {
+        let [block, token, neuron] = [place[0], place[1], place[2]].map(|x| x as usize);
+        table.row([Cell::from(format!("m{block}")), Cell::from(neuron), Cell::from(token), Cell::from(*effect)])
+    };
+    let rows = places.data.chunks_exact(3).zip(&effects.data).take(count);
+    Some(rows.fold(Table::new(title, &["MLP", "neuron", "token", "through all paths"]), row))
 }
 
 /// Returns a table of the circuits of a result: sizes, faithfulness with its interval, completeness, and random

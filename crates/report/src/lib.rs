@@ -35,7 +35,7 @@ pub mod terminal;
 mod tokens;
 
 pub use axis::Axis;
-pub use circuits::{circuit_sizes, strongest_edges, strongest_neurons, strongest_writers};
+pub use circuits::{circuit_sizes, listed_neurons, strongest_edges, strongest_neurons, strongest_writers};
 pub use colour::Map;
 pub use dictionaries::strongest_features;
 pub use edges_by_token::strongest_edges_by_token;

@@ -1,14 +1,14 @@
 //! Direct attribution: the parts against edits of the reference, and their sums.
 
 use resolvent_field::{AttributeOptions, attribute};
-use resolvent_model::{Edit, Model, Observable, RunOptions, Site, Writer};
-use resolvent_tests::truth::inner;
-use resolvent_tests::{Golden, Subject, Twin, subjects};
+use resolvent_model::{Edit, Model, Observable, RunOptions, Site, Source, Writer, gaussian};
+use resolvent_tests::truth::{inner, wide};
+use resolvent_tests::{Golden, Subject, Twin, observed, subjects};
 
 use super::{array, close, truth};
 
 const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
-const ALL: AttributeOptions = AttributeOptions { neurons: true, patterns: true };
+const ALL: AttributeOptions = AttributeOptions { neurons: true, patterns: true, listed: 8 };
 
 fn attributed(model: &Model, tokens: &[u32], j: &Observable) -> resolvent_field::Labelled {
     let options = RunOptions { sites: ALL.sites(model.sizes()), ..RunOptions::default() };
@@ -36,18 +36,60 @@ fn contributions_are_differences_of_a_frozen_head() {
     };
     let zero = read(&vec![0.0; d]);
     let direct = |w: &[f64]| (read(w) - zero) * std(w) / std(last);
-    let want: Vec<f64> = [Site::MlpOut(0), Site::MlpOut(1), Site::ResidPre(0)]
-        .iter()
-        .map(|site| direct(&twin.capture(&at, *site)[4 * d..]))
-        .collect();
+    let wrote = |site: Site| twin.capture(&at, site)[4 * d..].to_vec();
+    let want = [Site::MlpOut(0), Site::MlpOut(1), Site::ResidPre(0)].map(|site| direct(&wrote(site)));
+    // The mean square over outputs of the length of the second MLP's in random directions.
+    let size = inner(&wrote(Site::MlpOut(1)), &wrote(Site::MlpOut(1))).sqrt();
+    let squares = (0..400).map(|seed| {
+        let random = wide(&gaussian(seed, d));
+        let scale = size / inner(&random, &random).sqrt();
+        direct(&random.iter().map(|x| scale * x).collect::<Vec<f64>>()).powi(2)
+    });
+    let random = (squares.sum::<f64>() / 400.0).sqrt();
     for on in subjects() {
         let model = twin.on(on);
         let got = attributed(&model, &TOKENS, &j);
+        let control = array(&got, "random_direct")[Writer::Mlp(1).index(model.sizes()) * 5 + 4];
+        assert!((control / random - 1.0).abs() < 0.12, "{}: {control} beside {random}", on.name());
         let of = |writer: Writer| array(&got, "direct")[writer.index(model.sizes()) * 5 + 4];
         let got_direct = [Writer::Mlp(0), Writer::Mlp(1), Writer::Embedding].map(of);
         close(&got_direct, &want, 2e-5, on.name());
         close(&array(&got, "constant"), &[zero], 2e-5, "the constant");
         assert_eq!(array(&got, "direct").iter().filter(|x| **x != 0.0).count(), Writer::all(model.sizes()).len());
+    }
+}
+
+/// Through all paths, the neurons of a block are the derivative along their values, and each listed one is that along
+/// itself alone, in the reference.
+#[test]
+fn neurons_through_all_paths_are_derivatives_along_their_values() {
+    let twin = Twin::small();
+    let j = Observable::logit_diff(4, 20, 4);
+    let along = |sources: &[Source]| observed::read(&j, &twin.tangent(&TOKENS, &[], sources)).tangent;
+    for on in subjects() {
+        let model = twin.on(on);
+        let (got, width) = (attributed(&model, &TOKENS, &j), model.sizes().inner);
+        let options = RunOptions { sites: ALL.sites(model.sizes()), ..RunOptions::default() };
+        let run = model.run_with(&TOKENS, &options).expect("runs");
+        let row = |block: usize, token: usize, only: Option<usize>| {
+            let values = run.capture(Site::MlpPost(block)).expect("is prepared");
+            let row = values[token * width..][..width].iter().enumerate();
+            let kept = |(n, x): (usize, &f32)| if only.is_none_or(|only| only == n) { *x } else { 0.0 };
+            Source { site: Site::MlpPost(block), token, vector: row.map(kept).collect() }
+        };
+        let sums = array(&got, "neurons_first_order");
+        for block in 0..2 {
+            let sources: Vec<Source> = (0..5).map(|token| row(block, token, None)).collect();
+            let sum: f64 = sums[block * width..][..width].iter().sum();
+            close(&[sum], &[along(&sources)], 5e-5, on.name());
+        }
+        let (places, effects) = (array(&got, "neuron_places"), array(&got, "neuron_effects"));
+        assert_eq!((places.len(), effects.len()), (24, 8));
+        assert!(effects.windows(2).all(|pair| pair[0].abs() >= pair[1].abs()), "{effects:?}");
+        for (place, effect) in places.chunks(3).zip(&effects) {
+            let [block, token, neuron] = [place[0], place[1], place[2]].map(|x| x as usize);
+            close(&[*effect], &[along(&[row(block, token, Some(neuron))])], 5e-5, "a listed neuron");
+        }
     }
 }
 

@@ -95,6 +95,8 @@ pub fn attribute_of_prompts(
     options: AttributeOptions,
     progress: OnProgress<'_>,
 ) -> Result<Prompts> {
+    // The neurons of a list differ from prompt to prompt, so that means over prompts would mean nothing.
+    let options = AttributeOptions { listed: 0, ..options };
     let one = |runs: &CaseRuns<'_>| attribute(&runs.clean, runs.observable()?, options);
     let analysis = &mut |runs: &[CaseRuns<'_>]| Ok(runs.iter().map(one).collect());
     over_prompts(model, &clean_alone(cases), &options.sites(model.sizes()), analysis, progress)
