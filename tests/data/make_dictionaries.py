@@ -24,6 +24,7 @@ from sae_lens import (
     Transcoder,
     TranscoderConfig,
 )
+from sae_lens.saes.transcoder import JumpReLUSkipTranscoder, JumpReLUSkipTranscoderConfig
 from sae_lens.saes.sae import SAEMetadata
 
 HERE = Path(__file__).parent / "dictionaries"
@@ -57,6 +58,13 @@ KINDS = {
             apply_b_dec_to_input=False,
         )
     ),
+    "skip_transcoder": lambda: JumpReLUSkipTranscoder(
+        JumpReLUSkipTranscoderConfig(
+            **common("blocks.0.hook_resid_mid", hook_name_out="blocks.0.hook_mlp_out"),
+            d_out=D,
+            apply_b_dec_to_input=False,
+        )
+    ),
 }
 
 
@@ -81,8 +89,8 @@ def main():
             for key, value in sae.named_parameters():
                 value.copy_(torch.from_numpy(weights[key].astype(np.float64)))
             a = sae.encode(x)
-            # Decoding undoes the normalization of the last encoded rows.
-            y = sae.decode(a)
+            # Decoding undoes the normalization of the last encoded rows. A skip connection is in the whole alone.
+            y = sae(x) if name == "skip_transcoder" else sae.decode(a)
         save_file(weights, folder / "sae_weights.safetensors")
         golden = {"x": x.numpy().astype(np.float32), "a": a.detach().numpy(), "y": y.detach().numpy()}
         save_file(golden, folder / "golden.safetensors")

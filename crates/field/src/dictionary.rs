@@ -1,8 +1,8 @@
 //! Dictionaries: sparse autoencoders and transcoders from files of SAELens.
 //!
 //! A dictionary encodes an activation x as few features, `a = act(W_enc (x - b) + b_enc)`, and decodes them as
-//! `b_dec + sum_f a_f W_dec[f]`: an autoencoder the same activation, a transcoder another one. What it misses is its
-//! error.
+//! `b_dec + sum_f a_f W_dec[f]`: an autoencoder the same activation, a transcoder another one. A transcoder may have a
+//! skip connection, which adds `W_skip x`. What a dictionary misses is its error.
 
 mod config;
 
@@ -34,6 +34,8 @@ pub struct Dictionary {
     b_enc: Vec<f32>,
     /// `[d_out]`
     b_dec: Vec<f32>,
+    /// `[d_out, d_in]`, of a transcoder with a skip connection.
+    w_skip: Option<Vec<f32>>,
     /// Thresholds (jumprelu), scales of the magnitudes beside biases of the gates (gated), or norms of decoder rows
     /// (topk).
     more: Vec<Vec<f32>>,
@@ -46,6 +48,8 @@ pub struct Code {
     pub features: Vec<(u32, f32)>,
     /// What is decoded without any feature, `[d_out]`.
     pub bias: Vec<f32>,
+    /// What a skip connection adds, `[d_out]`; empty without one.
+    pub skip: Vec<f32>,
 }
 
 impl Code {
@@ -84,7 +88,8 @@ impl Dictionary {
         };
         let b_enc = vector(if config.architecture == Architecture::Gated { "b_mag" } else { "b_enc" }, d_sae)?;
         let (w_enc, b_dec) = (matrix("W_enc", d_in, d_sae)?, vector("b_dec", d_out)?);
-        Ok(Self { path: folder.to_owned(), config, w_enc, w_dec, b_enc, b_dec, more })
+        let w_skip = config.skips.then(|| matrix("W_skip", d_out, d_in)).transpose()?;
+        Ok(Self { path: folder.to_owned(), config, w_enc, w_dec, b_enc, b_dec, w_skip, more })
     }
 
     /// Returns the folder that it came from.
@@ -95,6 +100,11 @@ impl Dictionary {
     /// Returns the number of features.
     pub fn features(&self) -> usize {
         self.config.widths[1]
+    }
+
+    /// Returns whether it is a transcoder with a skip connection.
+    pub fn skips(&self) -> bool {
+        self.w_skip.is_some()
     }
 
     /// Returns the names of the activations that are encoded and decoded.
@@ -180,7 +190,10 @@ impl Dictionary {
         let code = |(n, &[scale, shift]): (usize, &[f32; 2])| {
             let products: Vec<f32> = (0..features).map(|f| products[(n, f)]).collect();
             let active = self.activate(&products).into_iter().map(|(f, a)| (f, scale * a)).collect();
-            Code { features: active, bias: self.b_dec.iter().map(|b| scale * b + shift).collect() }
+            // The skip connection takes the row as it is, before it is normalized.
+            let row = &rows[n * d..(n + 1) * d];
+            let skip = self.w_skip.iter().flat_map(|w| w.chunks(d)).map(|w| dot(w, row) as f32).collect();
+            Code { features: active, bias: self.b_dec.iter().map(|b| scale * b + shift).collect(), skip }
         };
         scales.par_iter().enumerate().map(code).collect()
     }
@@ -246,11 +259,17 @@ impl Dictionary {
     pub fn decode(&self, code: &Code) -> Vec<f32> {
         let d = self.config.widths[2];
         let mut sums: Vec<f64> = code.bias.iter().map(|&b| f64::from(b)).collect();
+        sums.iter_mut().zip(&code.skip).for_each(|(sum, skip)| *sum += f64::from(*skip));
         for &(f, factor) in &code.features {
             let row = &self.w_dec[f as usize * d..][..d];
             sums.iter_mut().zip(row).for_each(|(sum, w)| *sum += f64::from(factor) * f64::from(*w));
         }
         sums.into_iter().map(|x| x as f32).collect()
+    }
+
+    /// Decodes a row whose features are all zero, `[d_out]`.
+    pub(crate) fn decode_without_features(&self, code: &Code) -> Vec<f32> {
+        self.decode(&Code { features: Vec::new(), ..code.clone() })
     }
 
     /// Encodes the activation of a run at every token. The run must have been prepared for [`Dictionary::sites`].

@@ -1,8 +1,9 @@
 //! Features of a dictionary as nodes: what each contributes to an effect, to first order and exactly.
 //!
-//! At the activation that a [`Dictionary`] decodes, a row is `y = bias + sum_f c_f W_dec[f] + error`. A feature is
-//! moved by changing its factor at every token, and the error by its own change; all else of the run follows. Features
-//! are moved to those of another run, or to zero.
+//! At the activation that a [`Dictionary`] decodes, a row is `y = bias + skip + sum_f c_f W_dec[f] + error`. A feature
+//! is moved by changing its factor at every token, and the error and the output of a skip connection by their own
+//! changes; all else of the run follows. Features are moved to those of another run, or to zero; a skip connection
+//! keeps its output then.
 
 use std::collections::BTreeMap;
 
@@ -62,10 +63,12 @@ impl Activation {
 /// length of each row of the decoder that no reader of the next block sees, where readers are linear), `factor [K, T]`
 /// (factors of the decoder's rows in `run`), `target_factor [K, T]` with a target, `error_first_order [T]`, `active
 /// [T]` (number of active features), `missed [T]` (size of the error over that of the activation) and `value [1]`; with
-/// [`FeatureOptions::exact`] also `exact [K]` and `error_exact [1]`.
+/// [`FeatureOptions::exact`] also `exact [K]` and `error_exact [1]`. Of a transcoder with a skip connection,
+/// `skip_first_order [T]` and `skip_exact [1]` are the effects of what it adds.
 ///
-/// Certificates: the effects of all features and of the error add up to that of the whole activation, to first order
-/// (`parts`); and, moved exactly, they give J with the target's activation, or the bias alone, put in place (`whole`).
+/// Certificates: the effects of all features, of the error and of the skip connection add up to that of the whole
+/// activation, to first order (`parts`); and, moved exactly, they give J with the target's activation put in place, or
+/// with what is decoded without any feature (`whole`).
 ///
 /// # Errors
 /// A dictionary that does not fit the model, runs that do not pair or were not prepared, an observable that does not
@@ -95,7 +98,8 @@ pub(crate) struct Moving<'a> {
     theirs: Option<Activation>,
     /// The derivative by the activation, `[T, d]`.
     g: Vec<f32>,
-    /// By how much factors change at each token, and, as the bias, by how much the error does.
+    /// By how much factors and what the skip connection adds change at each token, and, as the bias, by how much the
+    /// error does.
     changes: Vec<Code>,
     /// The first-order effects at each token of all features that move.
     effects: BTreeMap<u32, Vec<f64>>,
@@ -145,14 +149,17 @@ impl<'a> Moving<'a> {
         let Self { run, dictionary, observable, sites, ours, theirs, g, changes, effects } = self;
         let tokens = run.tokens().len();
         let d = ours.rows.len() / tokens;
-        let of_error: Vec<f64> = changes.iter().zip(g.chunks(d)).map(|(change, g)| dot(&change.bias, g)).collect();
+        let along = |of: fn(&Code) -> &[f32]| -> Vec<f64> {
+            changes.iter().zip(g.chunks(d)).map(|(change, g)| dot(of(change), &g[..of(change).len()])).collect()
+        };
+        let (of_error, of_skip) = (along(|change| &change.bias), along(|change| &change.skip));
         let moved: Vec<f32> = changes.iter().flat_map(|change| dictionary.decode(change)).collect();
-        // Where everything moves to: the target's activation, or the bias alone.
+        // Where everything moves to: the target's activation, or what is decoded without any feature.
         let put: Vec<f32> = match theirs {
             Some(theirs) => theirs.rows.clone(),
-            None => ours.codes.iter().flat_map(|code| code.bias.iter().copied()).collect(),
+            None => ours.codes.iter().flat_map(|code| dictionary.decode_without_features(code)).collect(),
         };
-        let sum = effects.values().flatten().chain(&of_error).sum::<f64>();
+        let sum = effects.values().flatten().chain(&of_error).chain(&of_skip).sum::<f64>();
         let scale = (norm(g) * norm(&moved)).max(f64::MIN_POSITIVE);
         let parts = Certificate::new("parts", (sum - (dot(g, &put) - dot(g, &ours.rows))).abs() / scale, SUMS);
         let of = |feature: &u32| effects.get(feature).cloned().unwrap_or_else(|| vec![0.0; tokens]);
@@ -184,6 +191,9 @@ impl<'a> Moving<'a> {
         if let Some(theirs) = theirs {
             result = result.with("target_factor", &axes, factors(&theirs.codes));
         }
+        if dictionary.skips() {
+            result = result.with("skip_first_order", &[("token", tokens)], narrow(&of_skip));
+        }
         if RowSpace::is_read(run, sites) {
             let space = RowSpace::of(run, (sites, tokens - 1), ReaderSet::Next)?;
             let share = |&f: &u32| dictionary.direction(f as usize).map(|row| space.kernel(&wide(row)) as f32);
@@ -202,14 +212,15 @@ impl<'a> Moving<'a> {
     }
 }
 
-/// Returns by how much the factors of features change at each token, and, as the bias, by how much the error does.
+/// Returns by how much the factors of features and what a skip connection adds change at each token, and, as the bias,
+/// by how much the error does.
 fn changes(ours: &Activation, theirs: Option<&Activation>, d: usize) -> Vec<Code> {
     let row = |rows: &[f32], t: usize| rows[t * d..(t + 1) * d].to_vec();
     let of = |(t, code): (usize, &Code)| {
         let error = row(&ours.errors, t);
         let Some(theirs) = theirs else {
             let features = code.features.iter().map(|&(f, factor)| (f, -factor)).collect();
-            return Code { features, bias: error.into_iter().map(|e| -e).collect() };
+            return Code { features, bias: error.into_iter().map(|e| -e).collect(), skip: Vec::new() };
         };
         let other = &theirs.codes[t];
         let mut by: BTreeMap<u32, f32> = other.features.iter().copied().collect();
@@ -218,12 +229,13 @@ fn changes(ours: &Activation, theirs: Option<&Activation>, d: usize) -> Vec<Code
         let with_bias = |error: Vec<f32>, code: &Code| error.into_iter().zip(&code.bias).map(|(e, b)| e + b).collect();
         let (ours, theirs): (Vec<f32>, Vec<f32>) = (with_bias(error, code), with_bias(row(&theirs.errors, t), other));
         let bias = theirs.iter().zip(ours).map(|(a, b)| a - b).collect();
-        Code { features: by.into_iter().filter(|(_, by)| *by != 0.0).collect(), bias }
+        let skip = other.skip.iter().zip(&code.skip).map(|(a, b)| a - b).collect();
+        Code { features: by.into_iter().filter(|(_, by)| *by != 0.0).collect(), bias, skip }
     };
     ours.codes.iter().enumerate().map(of).collect()
 }
 
-/// Moves each feature, the error, and all together.
+/// Moves each feature, the error, the output of a skip connection, and all together.
 fn exact(
     result: Labelled,
     (run, observable, value): (&Run, &Observable, f64),
@@ -245,11 +257,19 @@ fn exact(
     edits.push(of_rows(&mut changes.iter().map(|change| change.bias.clone()), Edit::add));
     edits.push(of_rows(&mut moved.chunks(d).map(<[f32]>::to_vec), Edit::add));
     edits.push(of_rows(&mut put.chunks(d).map(<[f32]>::to_vec), Edit::put));
+    if dictionary.skips() {
+        let moves = changes.iter().filter(|change| !change.skip.is_empty());
+        edits.push(of_rows(&mut moves.map(|change| change.skip.clone()), Edit::add));
+    }
     let values = run.values_under(&edits, observable)?;
     let (of_features, rest) = values.split_at(top.len());
     let scale = values.iter().fold(value.abs().max(1.0), |most, v| most.max(v.abs()));
     let effects: Vec<f64> = of_features.iter().map(|v| v - value).collect();
     let apart = worse(0.0, (rest[1] - rest[2]).abs() / scale);
+    let result = match rest.get(3) {
+        Some(skip) => result.with("skip_exact", &[("value", 1)], vec![(skip - value) as f32]),
+        None => result,
+    };
     result
         .with("exact", &[("feature", top.len())], narrow(&effects))
         .with("error_exact", &[("value", 1)], vec![(rest[0] - value) as f32])

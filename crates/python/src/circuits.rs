@@ -88,14 +88,16 @@ impl PyModel {
     /// Decomposes an observable over embedding, heads, MLPs and biases: their direct contributions, and their outputs
     /// times the derivative by them.
     ///
-    /// `prompt` is text, ids or a run. `neurons` adds the direct contribution of every neuron, `patterns` all attention
-    /// patterns.
+    /// `prompt` is text, ids or a run. `neurons` adds the contributions of every neuron, and lists the `listed` largest
+    /// at single tokens; `patterns` adds all attention patterns.
     ///
-    /// Arrays: `direct`, `first_order` [W, T] for the comma-separated `writers` of the metadata; `direct_biases` [L,
-    /// T], `constant` [1], `value` [1]; on request `neurons` [L, inner], `mlp_biases` [L] and `pattern` [L, H, T, T].
+    /// Arrays: `direct`, `first_order` [W, T] for the comma-separated `writers` of the metadata, and their controls
+    /// `random_direct`, `random_first_order`; `direct_biases` [L, T], `constant` [1], `value` [1]; on request
+    /// `neurons`, `neurons_first_order` [L, inner], `mlp_biases` [L], `neuron_places` [N, 3] (block, token, neuron),
+    /// `neuron_effects` [N] and `pattern` [L, H, T, T].
     #[pyo3(
-        signature = (prompt, observable, *, neurons = false, patterns = false),
-        text_signature = "($self, prompt, observable, *, neurons=False, patterns=False)"
+        signature = (prompt, observable, *, neurons = false, listed = 64, patterns = false),
+        text_signature = "($self, prompt, observable, *, neurons=False, listed=64, patterns=False)"
     )]
     fn attribute(
         &self,
@@ -103,9 +105,10 @@ impl PyModel {
         prompt: &Bound<'_, PyAny>,
         observable: Given<'_>,
         neurons: bool,
+        listed: i64,
         patterns: bool,
     ) -> Result<PyResultOf> {
-        let options = AttributeOptions { neurons, patterns, listed: 64 };
+        let options = AttributeOptions { neurons, patterns, listed: count("listed", listed)? };
         let run = self.prepared(prompt, &options.sites(self.model.sizes()), "the run")?;
         let (j, title) = (observable.get().of(py, &run)?, observable.get().title());
         let result = detached(py, |_| resolvent::field::attribute(&run, &j, options))?;

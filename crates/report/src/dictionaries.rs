@@ -31,6 +31,12 @@ pub fn strongest_features(title: &str, result: &Labelled, labels: &[String]) -> 
     last.extend(error_exact.map(|exact| Cell::from(exact[0])));
     last.extend(kernel.map(|_| Cell::from("")));
     last.push(Cell::from(""));
+    let table = table.row(last);
+    let Some(skip) = of("skip_first_order") else { return Some(table) };
+    let mut last = vec![Cell::from("skip connection"), skip.iter().sum::<f32>().into(), Cell::from("")];
+    last.extend(of("skip_exact").map(|exact| Cell::from(exact[0])));
+    last.extend(kernel.map(|_| Cell::from("")));
+    last.push(Cell::from(""));
     Some(table.row(last))
 }
 

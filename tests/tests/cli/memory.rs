@@ -121,7 +121,7 @@ fn a_sweep_over_prompts_keeps_to_its_memory() {
         "| peak memory | a sweep of 64 prompts | 8M: {little:.0} MB, 32M: {more:.0}, 512M: {usual:.0} | {factor:.1} |"
     );
     assert!(factor < 5.0, "{little} {more}: each byte of --memory takes {factor} bytes");
-    assert!(usual > 2.0 * more, "{more} {usual}: the sweep needs more than the least memory");
+    assert!(usual > 1.5 * more, "{more} {usual}: the sweep needs more than the least memory");
 }
 
 #[test]

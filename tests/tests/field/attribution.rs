@@ -74,8 +74,8 @@ fn neurons_through_all_paths_are_derivatives_along_their_values() {
         let row = |block: usize, token: usize, only: Option<usize>| {
             let values = run.capture(Site::MlpPost(block)).expect("is prepared");
             let row = values[token * width..][..width].iter().enumerate();
-            let kept = |(n, x): (usize, &f32)| if only.is_none_or(|only| only == n) { *x } else { 0.0 };
-            Source { site: Site::MlpPost(block), token, vector: row.map(kept).collect() }
+            let alone = |(n, x): (usize, &f32)| if only.is_none_or(|only| only == n) { *x } else { 0.0 };
+            Source { site: Site::MlpPost(block), token, vector: row.map(alone).collect() }
         };
         let sums = array(&got, "neurons_first_order");
         for block in 0..2 {

@@ -13,8 +13,17 @@ use super::{array, close, truth};
 
 const CLEAN: [u32; 5] = [3, 14, 15, 9, 2];
 const CORRUPTED: [u32; 5] = [3, 8, 15, 4, 2];
-const KINDS: [&str; 8] =
-    ["standard", "layer_norm", "constant_norm", "jumprelu", "gated", "topk", "topk_rescaled", "transcoder"];
+const KINDS: [&str; 9] = [
+    "standard",
+    "layer_norm",
+    "constant_norm",
+    "jumprelu",
+    "gated",
+    "topk",
+    "topk_rescaled",
+    "transcoder",
+    "skip_transcoder",
+];
 
 fn folder(kind: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/dictionaries").join(kind)
@@ -121,6 +130,18 @@ fn effects_of_features_match_the_reference() {
                     ids.len() == 6 && first.windows(2).all(|pair| pair[0].abs() >= pair[1].abs() * 0.999),
                     "{what}"
                 );
+                if dictionary.skips() {
+                    let by = |t: usize| -> Vec<f32> {
+                        let theirs = theirs.as_ref().map_or(&ours, |codes| codes);
+                        theirs[t].skip.iter().zip(&ours[t].skip).map(|(a, b)| a - b).collect()
+                    };
+                    let moved = edits(&sites, &model, &(0..5).map(by).collect::<Vec<_>>());
+                    let added: Vec<Edit> = moved.into_iter().map(|(site, t, row)| Edit::add(site, t, row)).collect();
+                    let want = truth(&twin, &CORRUPTED, &added, &j) - truth(&twin, &CORRUPTED, &[], &j);
+                    assert!(target.is_none() || want.abs() > 1e-3, "{what}: the test itself moves nothing");
+                    close(&array(&got, "skip_exact"), &[want], 5e-5, &what);
+                    assert_eq!(array(&got, "skip_first_order").iter().all(|x| *x == 0.0), target.is_none(), "{what}");
+                }
                 let by_token = array(&got, "first_order_by_token");
                 let sums: Vec<f64> = by_token.chunks(5).map(|each| each.iter().sum()).collect();
                 close(&sums, &first, 5e-5, &what);

@@ -19,11 +19,14 @@ fn a_displacement_of_zero_has_no_effect() {
     let j = Observable::logit_diff(4, 20, 4);
     for on in subjects() {
         let model = twin.on(on);
-        let sites = SiteKind::ALL.iter().flat_map(|kind| kind.sites(&twin.sizes())).collect();
+        // Without rotary embedding and gates, which this model lacks.
+        let lacks = [SiteKind::RotQ, SiteKind::RotK, SiteKind::MlpPreLinear];
+        let kinds: Vec<SiteKind> = SiteKind::ALL.into_iter().filter(|kind| !lacks.contains(kind)).collect();
+        let sites = kinds.iter().flat_map(|kind| kind.sites(&twin.sizes())).collect();
         let options = RunOptions { sites, ..RunOptions::default() };
         let clean = model.run_with(&TOKENS, &options).expect("runs");
-        let result = patch_at(&clean, &clean, &j, &SiteKind::ALL).expect("holds");
-        for kind in SiteKind::ALL {
+        let result = patch_at(&clean, &clean, &j, &kinds).expect("holds");
+        for kind in kinds {
             let effect = array(&result, kind.arrays()[0]);
             assert!(effect.iter().all(|e| *e == 0.0), "{}: {kind}: {effect:?}", on.name());
             let text = &result.metadata[&format!("agreement.{kind}")];

@@ -15,6 +15,7 @@ mod jets;
 mod launches;
 mod limits;
 mod modes;
+mod modes_of_families;
 mod norms;
 mod parts;
 mod pattern_sweep;

@@ -16,6 +16,8 @@ pub(super) struct DictionaryConfig {
     pub(super) normalization: Normalization,
     /// Whether `b_dec` is subtracted before encoding.
     pub(super) subtracts: bool,
+    /// Whether a skip connection adds its own output.
+    pub(super) skips: bool,
     /// Whether rows of the decoder are scaled by the tensor `scaling_factor`.
     pub(super) scaled: bool,
     /// Names of the activations that are encoded and decoded.
@@ -66,9 +68,6 @@ impl DictionaryConfig {
         let input = text("hook_name").or_else(|| text("hook_point")).ok_or("has no `hook_name`")?;
         let name = text("architecture").unwrap_or("standard");
         let decodes_elsewhere = name.contains("transcoder");
-        if name.contains("skip") {
-            return Err("has a skip connection, which is not supported; give a transcoder without one".to_owned());
-        }
         let (output, d_out) = match decodes_elsewhere {
             true => (text("hook_name_out").ok_or("has no `hook_name_out`")?, width("d_out")?),
             false => (input, d_in),
@@ -84,13 +83,13 @@ impl DictionaryConfig {
                 k: k.filter(|k| (1..=d_sae).contains(k)).ok_or("has no `k` from 1 to d_sae")?,
                 rescaled: flag("rescale_acts_by_decoder_norm", false),
             },
-            ("standard" | "transcoder", "relu") => Architecture::Standard,
-            ("jumprelu" | "jumprelu_transcoder", "relu") => Architecture::JumpRelu,
+            ("standard" | "transcoder" | "skip_transcoder", "relu") => Architecture::Standard,
+            ("jumprelu" | "jumprelu_transcoder" | "jumprelu_skip_transcoder", "relu") => Architecture::JumpRelu,
             ("gated", "relu") => Architecture::Gated,
             (name, activation) => {
                 return Err(format!(
                     "is a `{name}` dictionary with activation `{activation}`, which is not supported: expected standard, gated, \
-                     jumprelu, topk, transcoder or jumprelu_transcoder"
+                     jumprelu, topk, transcoder or jumprelu_transcoder, or one of these with a skip connection"
                 ));
             }
         };
@@ -109,6 +108,7 @@ impl DictionaryConfig {
             architecture,
             widths: [d_in, d_sae, d_out],
             normalization,
+            skips: name.contains("skip"),
             // A transcoder's b_dec belongs to its output.
             subtracts: flag("apply_b_dec_to_input", !decodes_elsewhere) && !decodes_elsewhere,
             scaled: flag("finetuning_scaling_factor", false),
@@ -171,14 +171,20 @@ mod tests {
         assert_eq!((old.normalization, old.subtracts), (Normalization::LayerNorm, true));
         let transcoder = json!({ "architecture": "transcoder", "d_out": 6, "hook_name_out": "blocks.1.hook_mlp_out" });
         let transcoder = parsed(&transcoder).expect("a configuration");
-        assert_eq!((transcoder.widths, transcoder.subtracts), ([8, 20, 6], false));
+        assert_eq!((transcoder.widths, transcoder.subtracts, transcoder.skips), ([8, 20, 6], false, false));
+        let skip =
+            json!({ "architecture": "jumprelu_skip_transcoder", "d_out": 6, "hook_name_out": "blocks.1.hook_mlp_out" });
+        let skip = parsed(&skip).expect("a configuration");
+        assert_eq!((skip.architecture, skip.skips), (Architecture::JumpRelu, true));
+        let skip = json!({ "architecture": "skip_transcoder", "d_out": 6, "hook_name_out": "blocks.1.hook_mlp_out" });
+        let skip = parsed(&skip).expect("a configuration");
+        assert_eq!((skip.architecture, skip.skips), (Architecture::Standard, true));
     }
 
     #[test]
     fn what_is_not_supported_is_named() {
         for (changes, reason) in [
             (json!({ "architecture": "temporal" }), "`temporal` dictionary"),
-            (json!({ "architecture": "skip_transcoder" }), "skip connection"),
             (json!({ "d_sae": 0 }), "no width `d_sae`"),
             (json!({ "hook_name": null }), "no `hook_name`"),
             (json!({ "hook_head_index": 3 }), "single head"),

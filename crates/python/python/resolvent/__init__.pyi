@@ -183,7 +183,7 @@ class Model:
         seed: _Int = 0,
     ) -> Result: ...
     def attribute(
-        self, prompt: _Input, observable: Observable, *, neurons: bool = False, patterns: bool = False
+        self, prompt: _Input, observable: Observable, *, neurons: bool = False, listed: _Int = 64, patterns: bool = False
     ) -> Result: ...
     def features(
         self,

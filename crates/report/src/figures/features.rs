@@ -18,9 +18,11 @@ pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     let names: Vec<String> = ids.iter().map(|id| format!("{id}")).collect();
     let tokens = by_token.data.len() / ids.len();
     let (mut rows, mut values) = (names.clone(), by_token.data.clone());
-    if let Some(error) = of("error_first_order").filter(|error| error.len() == tokens) {
-        rows.push("error".to_owned());
-        values.extend(error);
+    for (name, title) in [("error_first_order", "error"), ("skip_first_order", "skip connection")] {
+        if let Some(rest) = of(name).filter(|rest| rest.len() == tokens) {
+            rows.push(title.to_owned());
+            values.extend(rest);
+        }
     }
     let columns = (0..tokens).map(|t| labels.get(t).cloned().unwrap_or_else(|| t.to_string())).collect();
     let mut map = Heatmap::new("First-order effects of features at each token", rows, columns, values);
