@@ -158,6 +158,12 @@ BYTE_LEVEL = {
         False,
         False,
     ),
+    ("command-r", "command-r"): (
+        normalizers.NFC,
+        lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(True), byte_level()]),
+        False,
+        False,
+    ),
     ("qwen2", "qwen2"): (normalizers.NFC, lambda: words(QWEN2), False, False),
     (None, "qwen3"): (normalizers.NFC, lambda: words(QWEN2), False, False),
     ("dbrx", "olmo2"): (None, lambda: words(LLAMA3), False, False),

@@ -261,6 +261,72 @@ def starcoder2():
     return model("starcoder2", block, whole, fields)
 
 
+LAYER_EPSILON = "attention.layer_norm_epsilon"
+
+
+def phi3():
+    width = (HEADS + 2 * KV) * D // HEADS
+    block = [
+        *NORMS_BEFORE,
+        ("attn_qkv.weight", "self_attn.qkv_proj.weight", (width, D), "Q8_0"),
+        ("attn_output.weight", "self_attn.o_proj.weight", (D, D), "Q4_0"),
+        ("ffn_up.weight", "mlp.gate_up_proj.weight", (2 * INNER, D), "F16"),
+        ("ffn_down.weight", "mlp.down_proj.weight", (D, INNER), "Q4_1"),
+    ]
+    fields = sizes() + [
+        ("uint32", "rope.scaling.original_context_length", 64),
+        ("uint32", "rope.dimension_count", 6),
+        ("float32", "rope.freq_base", 1e4),
+        ("uint32", "attention.sliding_window", 9),
+    ]
+    return model("phi3", block, globals_of(output="Q8_0"), fields)
+
+
+def in_pairs():
+    return relative(q=[lambda a: pairs(a, HEADS)], k=[lambda a: pairs(a, KV)])
+
+
+def granite():
+    biases = [
+        vector("attn_q.bias", "self_attn.q_proj.bias", D, lambda a: pairs(a, HEADS)),
+        vector("attn_k.bias", "self_attn.k_proj.bias", KV * D // HEADS, lambda a: pairs(a, KV)),
+        vector("attn_v.bias", "self_attn.v_proj.bias", KV * D // HEADS),
+        vector("attn_output.bias", "self_attn.o_proj.bias"),
+    ]
+    fields = sizes() + [
+        ("uint32", "vocab_size", VOCAB), ("uint32", "rope.dimension_count", D // HEADS),
+        ("float32", "attention.scale", 0.25), ("float32", "embedding_scale", 12.0), ("float32", "residual_scale", 0.5),
+        ("float32", "logit_scale", 8.0),
+    ]
+    return model("granite", in_pairs() + NORMS_BEFORE + biases, globals_of(), fields)
+
+
+def smollm3():
+    fields = sizes() + [("float32", "rope.freq_base", 5e6), ("uint32", "rope.dimension_count", D // HEADS)]
+    return model("smollm3", in_pairs() + NORMS_BEFORE, globals_of(), fields)
+
+
+def stablelm():
+    block = relative() + norm("attn_norm", "input_layernorm") + norm("ffn_norm", "post_attention_layernorm")
+    whole = globals_of(output="F16") + [vector("output_norm.bias", "model.norm.bias")]
+    # The converter writes this where the configuration does not say otherwise.
+    fields = sizes(epsilon=LAYER_EPSILON) + [
+        ("bool", "use_parallel_residual", True), ("uint32", "rope.dimension_count", 2),
+    ]
+    return model("stablelm", block, whole, fields)
+
+
+def cohere(arch, *fields):
+    norm = [vector("attn_norm.weight", "input_layernorm.weight")]
+    scaled = [("float32", "logit_scale", 0.0625), ("string", "rope.scaling.type", "none")]
+    return model(arch, relative() + norm, globals_of(), sizes(epsilon=LAYER_EPSILON) + scaled + list(fields))
+
+
+def olmo():
+    whole = [tensor for tensor in globals_of(output="F16") if tensor[0] != "output_norm.weight"]
+    return model("olmo", in_pairs(), whole, sizes(epsilon=LAYER_EPSILON))
+
+
 def gpt2():
     inner = 96  # The metadata say 4 D, as the converter writes for every model.
     block = [
@@ -286,6 +352,19 @@ MODELS = {
     "gptneox": gptneox(),
     "gpt2": gpt2(),
     "starcoder2": starcoder2(),
+    "phi3": phi3(),
+    "granite": granite(),
+    "smollm3": smollm3(),
+    "stablelm": stablelm(),
+    "command-r": cohere("command-r", ("float32", "rope.freq_base", 8e6)),
+    "cohere2": cohere(
+        "cohere2",
+        ("float32", "rope.freq_base", 5e4),
+        ("uint32", "attention.sliding_window", 7),
+        ("uint32", "vocab_size", VOCAB),
+        ("uint32", "rope.dimension_count", D // HEADS),
+    ),
+    "olmo": olmo(),
     "gemma": gemma("gemma", FIRST_GEMMA_NORMS),
     "gemma2": gemma(
         "gemma2",

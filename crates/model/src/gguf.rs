@@ -1,6 +1,7 @@
 //! GGUF files (llama.cpp): their configuration, weights and tokenizer in the form of a Hugging Face model directory.
 
 mod arch;
+mod common;
 mod config;
 mod cursor;
 mod dequantise;
@@ -13,6 +14,7 @@ mod metadata;
 mod model;
 mod names;
 mod parts;
+mod relatives;
 mod rope;
 mod rows;
 #[cfg(test)]
@@ -147,11 +149,13 @@ fn describe(parts: &[GgufFile]) -> Result<Described, String> {
     }
     let embedding = find("token_embd.weight").ok_or("it has no tensor `token_embd.weight`; use a file with weights")?;
     let tied = find("output.weight").is_none_or(|output| same(parts, embedding, output));
-    let facts = config::Stored {
+    let facts = common::Stored {
         vocab: embedding.1.dims.get(1).copied().unwrap_or(0),
         inner: find("blk.0.ffn_up.weight").and_then(|(_, tensor)| tensor.dims.get(1).copied()),
         tied,
         query_bias: find("blk.0.attn_q.bias").is_some(),
+        mlp_bias: find("blk.0.ffn_up.bias").is_some(),
+        mlp_norm: find("blk.0.ffn_norm.weight").is_some(),
         divisors: find(DIVISORS).map(|(part, tensor)| divisors(&parts[part], tensor)).transpose()?,
     };
     let description = config::describe(metadata, arch, &facts)?;

@@ -12,12 +12,20 @@ pub(super) enum Arch {
     Gemma,
     Gemma2,
     Gemma3,
+    /// OLMo 2, and OLMo 3, which has windows.
     Olmo2,
     Starcoder2,
+    Phi3,
+    Granite,
+    Smollm3,
+    Stablelm,
+    CommandR,
+    Cohere2,
+    Olmo,
 }
 
 impl Arch {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 17] = [
         Self::Gpt2,
         Self::Llama,
         Self::Qwen2,
@@ -28,6 +36,13 @@ impl Arch {
         Self::Gemma3,
         Self::Olmo2,
         Self::Starcoder2,
+        Self::Phi3,
+        Self::Granite,
+        Self::Smollm3,
+        Self::Stablelm,
+        Self::CommandR,
+        Self::Cohere2,
+        Self::Olmo,
     ];
 
     /// Returns the architecture of a name.
@@ -54,7 +69,20 @@ impl Arch {
             Self::Gemma3 => "gemma3",
             Self::Olmo2 => "olmo2",
             Self::Starcoder2 => "starcoder2",
+            Self::Phi3 => "phi3",
+            Self::Granite => "granite",
+            Self::Smollm3 => "smollm3",
+            Self::Stablelm => "stablelm",
+            Self::CommandR => "command-r",
+            Self::Cohere2 => "cohere2",
+            Self::Olmo => "olmo",
         }
+    }
+
+    /// Returns whether the rows of queries and keys are stored in the pairs that rotate together, where Hugging Face
+    /// has them half a head apart.
+    pub(super) fn has_pairs(self) -> bool {
+        matches!(self, Self::Llama | Self::Granite | Self::Smollm3 | Self::Olmo)
     }
 
     /// Returns whether the norms of this architecture are stored as 1 + w.

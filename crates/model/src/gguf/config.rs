@@ -3,24 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::arch::Arch;
+use super::common::{Stored, entries, head_width, needed, share};
 use super::fault::again;
 use super::fields::Fields;
 use super::metadata::Metadata;
-use super::rope;
-
-/// Facts that the tensors of a file state.
-pub(super) struct Stored {
-    /// Rows of the token embedding.
-    pub(super) vocab: usize,
-    /// Rows of the first block's `ffn_up`.
-    pub(super) inner: Option<usize>,
-    /// Whether the unembedding is the token embedding.
-    pub(super) tied: bool,
-    /// Whether queries have a bias.
-    pub(super) query_bias: bool,
-    /// The divisors of the rotary frequencies, if there are any.
-    pub(super) divisors: Option<Vec<f32>>,
-}
+use super::{relatives, rope};
 
 /// A configuration, and the sizes that reading needs.
 #[derive(Debug)]
@@ -71,7 +58,7 @@ pub(super) fn describe(metadata: Metadata<'_>, arch: Arch, stored: &Stored) -> R
     let mut config = match arch {
         Arch::Gpt2 => gpt2(&fields, stored)?,
         Arch::GptNeox => neox(&fields)?,
-        _ => relative_of_llama(&fields, arch, stored)?,
+        _ => relatives::describe(&fields, arch, stored)?,
     };
     if matches!(arch, Arch::Gpt2 | Arch::GptNeox) && kv_heads != heads {
         let key = fields.key("attention.head_count_kv");
@@ -86,19 +73,6 @@ pub(super) fn describe(metadata: Metadata<'_>, arch: Arch, stored: &Stored) -> R
         config.insert(name.to_owned(), json!(id));
     }
     Ok(Description { config, heads, kv_heads })
-}
-
-/// Returns the entries of a JSON object.
-fn entries(object: Value) -> Map<String, Value> {
-    match object {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
-}
-
-/// Returns a number that the file must have.
-fn needed(fields: &Fields<'_>, key: &str) -> Result<f64, String> {
-    fields.number(key)?.ok_or_else(|| fields.missing(key))
 }
 
 fn gpt2(fields: &Fields<'_>, stored: &Stored) -> Result<Map<String, Value>, String> {
@@ -129,174 +103,10 @@ fn neox(fields: &Fields<'_>) -> Result<Map<String, Value>, String> {
         "max_position_embeddings": fields.size("context_length")?,
         "layer_norm_eps": needed(fields, "attention.layer_norm_epsilon")?,
         "use_parallel_residual": fields.flag("use_parallel_residual")?.unwrap_or(true),
-        "rotary_pct": share(rotated, head)?,
+        "rotary_pct": share(fields, rotated, head)?,
         "rotary_emb_base": fields.number("rope.freq_base")?.unwrap_or(1e4),
         "rope_scaling": rope::scaling(fields)?,
         "hidden_act": "gelu",
         "attention_bias": true,
     })))
-}
-
-/// Returns `part / whole` so that its product with `whole` is not below `part`: Hugging Face rounds it down.
-fn share(part: usize, whole: usize) -> Result<f64, String> {
-    if part > whole {
-        return Err(format!(
-            "`gptneox.rope.dimension_count` is {part}, and a head is only {whole} wide; convert the model again"
-        ));
-    }
-    if part % 2 == 1 {
-        return Err(format!(
-            "`gptneox.rope.dimension_count` is {part}; columns rotate in pairs: convert the model again"
-        ));
-    }
-    let share = part as f64 / whole as f64;
-    Ok(if ((share * whole as f64) as usize) < part { share.next_up() } else { share })
-}
-
-/// Returns the width of a head.
-fn head_width(fields: &Fields<'_>, width: usize, heads: usize) -> Result<usize, String> {
-    let key = fields.size_or_none("attention.key_length")?;
-    let head = match key {
-        Some(head) => head,
-        None if width.is_multiple_of(heads) => width / heads,
-        None => {
-            let (long, count) = (fields.key("embedding_length"), fields.key("attention.head_count"));
-            return Err(format!(
-                "`{long}` is {width}, which `{count}` = {heads} does not divide; convert the model again"
-            ));
-        }
-    };
-    match fields.size_or_none("attention.value_length")? {
-        Some(value) if value != head => {
-            let key = fields.key("attention.value_length");
-            Err(format!("`{key}` is {value}, and keys have {head}; only equal widths are supported: use another model"))
-        }
-        _ => Ok(head),
-    }
-}
-
-fn relative_of_llama(fields: &Fields<'_>, arch: Arch, stored: &Stored) -> Result<Map<String, Value>, String> {
-    let (width, heads) = (fields.size("embedding_length")?, fields.size("attention.head_count")?);
-    let head = head_width(fields, width, heads)?;
-    let rotated = fields.size_or_none("rope.dimension_count")?.unwrap_or(head);
-    if rotated != head || head % 2 == 1 {
-        let key = fields.key("rope.dimension_count");
-        return Err(format!(
-            "`{key}` is {rotated}, and a head is {head} wide; all of it must be rotated, in pairs: use another model"
-        ));
-    }
-    let blocks = fields.size("block_count")?;
-    let base = fields.number("rope.freq_base")?.unwrap_or(if arch == Arch::Gemma3 { 1e6 } else { 1e4 });
-    let scaling = match (&stored.divisors, rope::scaling(fields)?) {
-        (Some(divisors), Value::Null) if divisors.len() == head / 2 => rope::llama3(divisors, base)?,
-        (Some(_), _) => {
-            return Err(
-                "`rope_freqs.weight` does not fit the other metadata of rotary positions; use another model".to_owned()
-            );
-        }
-        (None, scaling) => scaling,
-    };
-    let (kind, class) = match arch {
-        Arch::Qwen2 => ("qwen2", "Qwen2ForCausalLM"),
-        Arch::Qwen3 => ("qwen3", "Qwen3ForCausalLM"),
-        Arch::Gemma2 => ("gemma2", "Gemma2ForCausalLM"),
-        Arch::Gemma3 => ("gemma3_text", "Gemma3ForCausalLM"),
-        Arch::Gemma => ("gemma", "GemmaForCausalLM"),
-        Arch::Olmo2 => ("olmo2", "Olmo2ForCausalLM"),
-        Arch::Starcoder2 => ("starcoder2", "Starcoder2ForCausalLM"),
-        _ => ("llama", "LlamaForCausalLM"),
-    };
-    let epsilon = match arch {
-        Arch::Starcoder2 => ("norm_epsilon", "attention.layer_norm_epsilon"),
-        _ => ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
-    };
-    let mut config = entries(json!({
-        "model_type": kind, "architectures": [class],
-        "num_hidden_layers": blocks,
-        "hidden_size": width,
-        "intermediate_size": fields.size("feed_forward_length")?,
-        "num_attention_heads": heads,
-        "num_key_value_heads": fields.size_or_none("attention.head_count_kv")?.unwrap_or(heads),
-        "head_dim": head,
-        "max_position_embeddings": fields.size("context_length")?,
-        epsilon.0: needed(fields, epsilon.1)?,
-        "rope_theta": base,
-        "rope_scaling": scaling,
-    }));
-    let more = match arch {
-        Arch::Gemma2 | Arch::Gemma3 => gemma(fields, arch, (width, heads, head, blocks))?,
-        Arch::Qwen2 => json!({"hidden_act": "silu", "use_sliding_window": false}),
-        Arch::Gemma => json!({"hidden_act": "gelu_pytorch_tanh", "attention_bias": false}),
-        // llama.cpp knows no window of this architecture.
-        Arch::Starcoder2 => {
-            json!({"hidden_act": "gelu_pytorch_tanh", "use_bias": stored.query_bias, "sliding_window": null})
-        }
-        _ => json!({"hidden_act": "silu", "attention_bias": stored.query_bias}),
-    };
-    config.extend(entries(more));
-    if arch == Arch::Llama
-        && let Some(window) = fields.size_or_none("attention.sliding_window")?
-    {
-        let mistral =
-            json!({"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": window});
-        config.extend(entries(mistral));
-    }
-    Ok(config)
-}
-
-/// Returns what Gemma's configuration has besides Llama's.
-fn gemma(
-    fields: &Fields<'_>,
-    arch: Arch,
-    (width, heads, head, blocks): (usize, usize, usize, usize),
-) -> Result<Value, String> {
-    let (period, largest) = if arch == Arch::Gemma2 { (2, 46) } else { (6, 62) };
-    let window = fields.size_or_none("attention.sliding_window")?;
-    let window = if arch == Arch::Gemma2 { Some(window.unwrap_or(4096)) } else { window };
-    let windows = fields.windows("attention.sliding_window_pattern", blocks, period)?;
-    let kind = |&has: &bool| if has && window.is_some() { "sliding_attention" } else { "full_attention" };
-    let [attention, last] = ["attn_logit_softcapping", "final_logit_softcapping"].map(|key| fields.number(key));
-    let mut more = json!({
-        "hidden_activation": "gelu_pytorch_tanh",
-        "attention_bias": false,
-        // The file does not state this. Only the largest model of each generation has another than the width of a head.
-        "query_pre_attn_scalar": if blocks == largest { width / heads } else { head },
-        "sliding_window": window,
-        "layer_types": windows.iter().map(kind).collect::<Vec<_>>(),
-        "attn_logit_softcapping": attention?,
-        "final_logit_softcapping": last?,
-    });
-    let local = fields.number("rope.freq_base_swa")?;
-    if arch == Arch::Gemma2 {
-        for (key, default) in [("attn_logit_softcapping", 50.0), ("final_logit_softcapping", 30.0)] {
-            if more[key].is_null() {
-                more[key] = json!(default);
-            }
-        }
-        let base = fields.number("rope.freq_base")?.unwrap_or(1e4);
-        if local.is_some_and(|local| local != base) {
-            return Err(
-                "`gemma2.rope.freq_base_swa` differs from the base of the other blocks; use another model".into()
-            );
-        }
-    } else {
-        more["rope_local_base_freq"] = json!(local.unwrap_or(1e4));
-    }
-    Ok(more)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_of_rotated_columns_give_their_number_back() {
-        for whole in 2..=256 {
-            for part in (2..=whole).step_by(2) {
-                assert_eq!((share(part, whole).unwrap() * whole as f64) as usize, part, "{part} of {whole}");
-            }
-        }
-        assert!(share(3, 8).unwrap_err().contains("in pairs"));
-        assert!(share(10, 8).unwrap_err().contains("only 8 wide"));
-    }
 }

@@ -88,7 +88,7 @@ fn layout(arch: Arch, stored: &Tensor, shape: &[usize], (heads, kv_heads): (usiz
         )),
     };
     match (arch, part(&stored.name)) {
-        (Arch::Llama, Some(name @ ("attn_q" | "attn_k"))) => {
+        (arch, Some(name @ ("attn_q" | "attn_k"))) if arch.has_pairs() => {
             let head = width(if name == "attn_q" { heads } else { kv_heads })?;
             match head % 2 {
                 0 => Ok(Layout::Pairs { head }),

@@ -22,6 +22,8 @@ const PROJECTIONS: &Names = &[
 ];
 const NORMS_BEFORE: &Names = &[("attn_norm", "input_layernorm"), ("ffn_norm", "post_attention_layernorm")];
 const STARCODER_MLP: &Names = &[("ffn_up", "mlp.c_fc"), ("ffn_down", "mlp.c_proj")];
+const PHI_PARTS: &Names = &[("attn_qkv", "self_attn.qkv_proj"), ("ffn_up", "mlp.gate_up_proj")];
+const ONE_NORM: &Names = &[("attn_norm", "input_layernorm")];
 const NORMS_AFTER: &Names =
     &[("post_attention_norm", "post_attention_layernorm"), ("post_ffw_norm", "post_feedforward_layernorm")];
 const GEMMA_NORMS_BEFORE: &Names = &[("attn_norm", "input_layernorm"), ("ffn_norm", "pre_feedforward_layernorm")];
@@ -49,8 +51,13 @@ impl Arch {
         match self {
             Self::Gpt2 => ("h", GPT2, &[GPT2_BLOCK]),
             Self::GptNeox => ("gpt_neox.layers", NEOX, &[NEOX_BLOCK]),
-            Self::Llama | Self::Qwen2 | Self::Gemma => ("model.layers", LLAMA, &[PROJECTIONS, NORMS_BEFORE]),
+            Self::Llama | Self::Qwen2 | Self::Gemma | Self::Granite | Self::Smollm3 | Self::Stablelm => {
+                ("model.layers", LLAMA, &[PROJECTIONS, NORMS_BEFORE])
+            }
+            Self::CommandR | Self::Cohere2 => ("model.layers", LLAMA, &[PROJECTIONS, ONE_NORM]),
+            Self::Olmo => ("model.layers", LLAMA, &[PROJECTIONS]),
             // The first list with a name decides.
+            Self::Phi3 => ("model.layers", LLAMA, &[PHI_PARTS, PROJECTIONS, NORMS_BEFORE]),
             Self::Starcoder2 => ("model.layers", LLAMA, &[STARCODER_MLP, PROJECTIONS, NORMS_BEFORE]),
             Self::Qwen3 => ("model.layers", LLAMA, &[PROJECTIONS, NORMS_BEFORE, HEAD_NORMS]),
             Self::Gemma2 => ("model.layers", LLAMA, &[PROJECTIONS, GEMMA_NORMS_BEFORE, NORMS_AFTER]),
@@ -95,6 +102,11 @@ mod tests {
             (Arch::Gemma2, "blk.0.ffn_norm.weight", Some("model.layers.0.pre_feedforward_layernorm.weight")),
             (Arch::Gemma, "blk.0.ffn_norm.weight", Some("model.layers.0.post_attention_layernorm.weight")),
             (Arch::Starcoder2, "blk.0.ffn_up.bias", Some("model.layers.0.mlp.c_fc.bias")),
+            (Arch::Phi3, "blk.0.attn_qkv.weight", Some("model.layers.0.self_attn.qkv_proj.weight")),
+            (Arch::Phi3, "blk.0.ffn_up.weight", Some("model.layers.0.mlp.gate_up_proj.weight")),
+            (Arch::Cohere2, "blk.0.attn_norm.weight", Some("model.layers.0.input_layernorm.weight")),
+            (Arch::CommandR, "blk.0.ffn_norm.weight", None),
+            (Arch::Olmo, "blk.0.attn_norm.weight", None),
             (Arch::Starcoder2, "blk.0.attn_norm.bias", Some("model.layers.0.input_layernorm.bias")),
             (Arch::Olmo2, "blk.0.post_ffw_norm.weight", Some("model.layers.0.post_feedforward_layernorm.weight")),
             (Arch::Qwen3, "blk.0.attn_k_norm.weight", Some("model.layers.0.self_attn.k_norm.weight")),

@@ -1,6 +1,8 @@
 //! Metadata that change the computation are understood or refused.
 
 use super::super::writer::{Field, llama};
+use serde_json::json;
+
 use super::*;
 
 fn with(key: &str, field: Field) -> String {
@@ -69,8 +71,78 @@ fn rotary_scaling_is_understood_or_refused() {
     assert!(refused(&llama().zeros("rope_freqs.weight", &[3])).contains("does not fit"));
 }
 
+/// Returns the model of a writer with the metadata of another architecture.
+fn renamed(arch: &str) -> Writer {
+    let mut writer = llama().set("general.architecture", Field::Text(arch.to_owned()));
+    for (key, _) in &mut writer.fields {
+        if let Some(rest) = key.strip_prefix("llama.") {
+            *key = format!("{arch}.{rest}");
+        }
+    }
+    let epsilon = Field::F32(1e-5);
+    writer
+        .set(&format!("{arch}.attention.layer_norm_epsilon"), epsilon)
+        .set(&format!("{arch}.logit_scale"), Field::F32(4.0))
+}
+
 #[test]
-fn a_window_makes_a_llama_a_mistral() {
+fn shares_of_rotated_columns_are_checked() {
+    let error = |n| refused(&renamed("stablelm").set("stablelm.rope.dimension_count", Field::U32(n)));
+    assert!(error(1).contains("columns rotate in pairs"), "{}", error(1));
+    assert!(error(10).contains("only 2 wide"), "{}", error(10));
+}
+
+#[test]
+fn fields_of_relatives_are_checked() {
+    let error = |arch: &str, key: &str, field| refused(&renamed(arch).set(&format!("{arch}.{key}"), field));
+    let scale = error("olmo", "attention.layer_norm_epsilon", Field::F32(1e-6));
+    assert!(scale.contains("the norms of this architecture have 1e-5"), "{scale}");
+    let switch = error("granite", "rope.scaling.finetuned", Field::Flag(false));
+    assert!(switch.contains("has no rotary positions"), "{switch}");
+    let base = error("cohere2", "rope.freq_base_swa", Field::F32(7.0));
+    assert!(base.contains("differs from the base of the other blocks"), "{base}");
+    let none = refused(&renamed("command-r").without("command-r.logit_scale"));
+    assert!(none.contains("lack `command-r.logit_scale`"), "{none}");
+}
+
+#[test]
+fn a_window_makes_an_olmo_2_an_olmo_3() {
+    let norms = ["post_attention_norm", "post_ffw_norm", "attn_q_norm", "attn_k_norm"];
+    let mut writer = renamed("olmo2").set("olmo2.attention.sliding_window", Field::U32(5));
+    writer = writer.without("olmo2.logit_scale").without("olmo2.attention.layer_norm_epsilon");
+    for (key, field) in [
+        ("type", Field::Text("yarn".to_owned())),
+        ("factor", Field::F32(8.0)),
+        ("original_context_length", Field::U32(32)),
+    ] {
+        writer = writer.set(&format!("olmo2.rope.scaling.{key}"), field);
+    }
+    writer.tensors.retain(|tensor| !tensor.name.starts_with("blk.0.attn_norm") && !tensor.name.contains("ffn_norm"));
+    for norm in norms {
+        let width = if norm == "attn_k_norm" { 2 } else { 6 };
+        writer = writer.zeros(&format!("blk.0.{norm}.weight"), &[width]);
+    }
+    let config = opened(&writer).unwrap_or_else(|e| panic!("{e}")).config().clone();
+    assert_eq!((&config["model_type"], &config["layer_types"]), (&"olmo3".into(), &json!(["sliding_attention"])));
+    let parameters = &config["rope_parameters"];
+    assert_eq!(
+        (&parameters["full_attention"]["factor"], &parameters["full_attention"]["rope_type"]),
+        (&json!(8.0), &json!("yarn"))
+    );
+    assert_eq!(parameters["sliding_attention"], json!({"rope_type": "default", "rope_theta": 1e4}));
+}
+
+#[test]
+fn a_phi_without_a_window_has_a_window_of_0() {
+    let phi = renamed("phi3").without("phi3.logit_scale").without("phi3.attention.layer_norm_epsilon");
+    let mut phi = phi.set("phi3.attention.sliding_window", Field::U32(0));
+    phi.tensors.retain(|tensor| !tensor.name.starts_with("blk.0.attn_q") && !tensor.name.starts_with("blk.0.attn_k"));
+    phi.tensors.retain(|tensor| !tensor.name.starts_with("blk.0.attn_v") && !tensor.name.starts_with("blk.0.ffn_gate"));
+    assert_eq!(opened(&phi).unwrap_or_else(|e| panic!("{e}")).config()["sliding_window"], Value::Null);
+}
+
+#[test]
+fn a_window_makes_a_llama_a_llama_a_mistral() {
     let gguf = opened(&llama().set("llama.attention.sliding_window", Field::U32(5))).expect("a model");
     assert_eq!((&gguf.config()["model_type"], &gguf.config()["sliding_window"]), (&"mistral".into(), &5.into()));
 }

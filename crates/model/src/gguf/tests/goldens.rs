@@ -50,16 +50,23 @@ fn weights(name: &str, n: usize) -> Vec<f32> {
 }
 
 /// Architectures, and the number of their tensors.
-const MODELS: [(&str, usize); 10] = [
+const MODELS: [(&str, usize); 17] = [
+    ("cohere2", 18),
+    ("command-r", 18),
     ("gemma", 20),
     ("gemma2", 24),
     ("gemma3", 28),
     ("gpt2", 28),
     ("gptneox", 28),
+    ("granite", 28),
     ("llama", 21),
+    ("olmo", 16),
     ("olmo2", 25),
+    ("phi3", 15),
     ("qwen2", 26),
     ("qwen3", 25),
+    ("smollm3", 20),
+    ("stablelm", 26),
     ("starcoder2", 35),
 ];
 
@@ -83,6 +90,15 @@ fn weights_are_those_of_hugging_face() {
             assert_eq!(rest, expected[width..], "{what}");
         }
         assert_eq!(gguf.tensors().count(), count, "{arch}");
+    }
+}
+
+#[test]
+fn each_is_a_model() {
+    for (arch, _) in MODELS {
+        let gguf = Gguf::open(&golden(&format!("{arch}.gguf"))).unwrap_or_else(|e| panic!("{e}"));
+        let model = gguf.architecture().unwrap_or_else(|e| panic!("{arch}: {e}"));
+        assert_eq!((model.sizes.layers, model.sizes.vocab), (2, 11), "{arch}");
     }
 }
 
@@ -125,8 +141,8 @@ fn configurations_are_those_of_hugging_face() {
             "model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2, "hidden_size": 32,
             "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
             "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "rope_scaling": llama3,
-            "hidden_act": "silu", "attention_bias": false, "vocab_size": 11, "tie_word_embeddings": false,
-            "bos_token_id": 1, "eos_token_id": null,
+            "hidden_act": "silu", "attention_bias": false, "mlp_bias": false, "vocab_size": 11,
+            "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": null,
         })
     );
     assert_eq!(
@@ -164,6 +180,37 @@ fn configurations_are_those_of_hugging_face() {
             "tie_word_embeddings": true, "num_key_value_heads": 2, "rope_theta": 1e5,
         }),
     );
+    some(
+        "phi3",
+        json!({
+            "model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "partial_rotary_factor": 0.75,
+            "sliding_window": 9, "rope_scaling": null, "rms_norm_eps": 1e-5,
+        }),
+    );
+    some(
+        "granite",
+        json!({
+            "model_type": "granite", "attention_multiplier": 0.25, "embedding_multiplier": 12.0,
+            "residual_multiplier": 0.5, "logits_scaling": 8.0, "attention_bias": true, "mlp_bias": false,
+        }),
+    );
+    some("smollm3", json!({"model_type": "smollm3", "rope_theta": 5e6, "no_rope_layer_interval": 4}));
+    some(
+        "stablelm",
+        json!({
+            "model_type": "stablelm", "use_parallel_residual": false, "partial_rotary_factor": 0.25,
+            "use_qkv_bias": false, "layer_norm_eps": 1e-5,
+        }),
+    );
+    some("command-r", json!({"model_type": "cohere", "logit_scale": 0.0625, "rope_theta": 8e6, "rope_scaling": null}));
+    some(
+        "cohere2",
+        json!({
+            "model_type": "cohere2", "logit_scale": 0.0625, "sliding_window": 7,
+            "layer_types": ["sliding_attention", "sliding_attention"],
+        }),
+    );
+    some("olmo", json!({"model_type": "olmo", "architectures": ["OlmoForCausalLM"], "attention_bias": false}));
     some("olmo2", json!({"model_type": "olmo2", "rope_theta": 5e5, "num_key_value_heads": 2}));
     some(
         "gemma2",

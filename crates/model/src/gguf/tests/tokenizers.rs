@@ -51,7 +51,7 @@ fn byte_level_ids_are_those_of_hugging_face() {
             assert_eq!(&found, ids, "{} {} {text:?}", case["pre"], case["arch"]);
         }
     }
-    assert_eq!(cases.len(), 10);
+    assert_eq!(cases.len(), 11);
 }
 
 #[test]

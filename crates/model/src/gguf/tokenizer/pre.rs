@@ -30,6 +30,7 @@ enum Rule {
 const GPT2: Split = Split { compose: false, rule: Rule::Gpt2, ignore_merges: false, begins: false };
 const NEOX: Split = Split { compose: true, ..GPT2 };
 const SMOLLM: Split = Split { rule: Rule::Digits, ..GPT2 };
+const COMMAND_R: Split = Split { compose: true, ..SMOLLM };
 const QWEN2: Split = Split { compose: true, rule: Rule::Words(QWEN2_WORDS), ..GPT2 };
 const DBRX: Split = Split { rule: Rule::Words(LLAMA3_WORDS), ..GPT2 };
 const LLAMA3: Split = Split { ignore_merges: true, begins: true, ..DBRX };
@@ -41,12 +42,13 @@ const QWEN2_WORDS: &str =
 const TEKKEN_WORDS: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The names in `tokenizer.ggml.pre` that are supported.
-const NAMES: [(&str, Split); 12] = [
+const NAMES: [(&str, Split); 13] = [
     ("gpt-2", GPT2),
     ("olmo", NEOX),
     ("smollm", SMOLLM),
     ("starcoder", SMOLLM),
     ("refact", SMOLLM),
+    ("command-r", COMMAND_R),
     ("qwen2", QWEN2),
     ("dbrx", DBRX),
     ("smaug-bpe", DBRX),
