@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// Add the attention pattern of every head
     #[arg(long)]
     patterns: bool,
+    /// Other prompts of the file whose outputs are a control of each contribution
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts")]
+    controls: usize,
     /// Rows of the printed tables
     #[arg(long, value_name = "N", default_value_t = 16)]
     top: usize,
@@ -39,10 +42,13 @@ const LISTED: usize = 64;
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
-    let options = AttributeOptions { neurons: args.neurons, patterns: args.patterns, listed: LISTED };
+    let options =
+        AttributeOptions { neurons: args.neurons, patterns: args.patterns, listed: LISTED, controls: args.controls };
     let sites = options.sites(model.sizes());
     if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
-        let result = cases.all(|model, cases, progress| attribute_of_prompts(model, cases, options, progress))?;
+        let set = if options.controls > 0 { cases.everything() } else { Vec::new() };
+        let result =
+            cases.all(|model, cases, progress| attribute_of_prompts(model, (cases, &set), options, progress))?;
         return cases
             .finish(output, result, &[], &|result| tables(&Prompts::averaged(result), args.top, "mean over prompts"));
     }

@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Move these features, and the error of the dictionary, exactly too
     #[arg(long)]
     exact: bool,
+    /// Other prompts of the file whose movements of the features are a control of each effect
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts")]
+    controls: usize,
     /// Write the rows of the decoder of these features to a .safetensors file, as a basis for `slice`
     #[arg(long, value_name = "FILE")]
     directions: Option<PathBuf>,
@@ -50,7 +53,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let model = args.model.open()?;
     let dictionary = Dictionary::open(&args.dictionary)?;
     let sites = dictionary.sites(model.sizes())?.concat();
-    let options = FeatureOptions { top: args.top, exact: args.exact };
+    let options = FeatureOptions { top: args.top, exact: args.exact, controls: args.controls };
     if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
         let result = cases
             .together(|model, cases, progress| features_of_prompts(model, cases, &dictionary, options, progress))?;

@@ -11,6 +11,7 @@
 //! contribution: what passes through other nodes is not in it. An observable that is no weighted sum of logits has
 //! these terms too, to first order; they do not add up to J then.
 
+mod controls;
 mod neurons;
 
 use resolvent_model::{
@@ -34,6 +35,8 @@ pub struct AttributeOptions {
     pub listed: usize,
     /// Whether to add the attention patterns.
     pub patterns: bool,
+    /// Number of other prompts of the set whose outputs are controls, for [`crate::attribute_of_prompts`]; 0 for none.
+    pub controls: usize,
 }
 
 impl AttributeOptions {
@@ -69,14 +72,25 @@ const SUMS: f64 = 1e-4;
 /// A run that was not prepared, an observable that does not fit or reads the field below the last level, a device
 /// error, or a check that fails.
 pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) -> Result<Labelled> {
+    attribute_beside(run, &[], observable, options)
+}
+
+/// Returns the result of [`attribute`], with the arrays `other_prompts_direct` and `other_prompts_first_order [W, T]`
+/// if there are others: the root mean square of the contributions if each output were that of another run, of its last
+/// tokens, with the norm that it has here at every token.
+pub(crate) fn attribute_beside(
+    run: &Run,
+    others: &[Run],
+    observable: &Observable,
+    options: AttributeOptions,
+) -> Result<Labelled> {
     let (model, sizes, tokens) = (run.model(), *run.model().sizes(), run.tokens().len());
     ends_at_logits(observable, &sizes)?;
     let d = sizes.d;
     let outputs = outputs_of(&[run])?.remove(0);
     let (last, writers) = (Site::level(sizes.layers, &sizes), Writer::all(&sizes));
     let u = derivatives(run, observable, Mode::FrozenNorm, &[last])?.remove(0);
-    let products =
-        |rows: &[f32], u: &[f32]| -> Vec<f64> { rows.chunks(d).zip(u.chunks(d)).map(|(row, u)| dot(row, u)).collect() };
+    let products = |rows: &[f32], u: &[f32]| products(rows, u, d);
     let direct: Vec<f64> = outputs.data.chunks(tokens * d).flat_map(|rows| products(rows, &u)).collect();
     let biases: Vec<f64> = outputs.biases.chunks(tokens * d).flat_map(|rows| products(rows, &u)).collect();
     let chi = Sensitivities::new(run, observable)?;
@@ -89,6 +103,7 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
     let random_direct: Vec<f64> = outputs.data.chunks(tokens * d).flat_map(|rows| random(rows, &u)).collect();
     let random_through = |writer: &Writer| random(outputs.get(*writer, &sizes), &chi.by(*writer));
     let random_first_order: Vec<f64> = writers.iter().flat_map(random_through).collect();
+    let beside = controls::other_prompts(&outputs, others, &u, &chi)?;
     let value = run.value(observable)?;
     let zero: Vec<Edit> = (0..tokens).map(|t| Edit::ablate(last, t)).collect();
     let constant = run.values_under(&[zero], observable)?[0];
@@ -107,6 +122,9 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
         .with("direct_biases", &[("block", sizes.layers), ("token", tokens)], narrow(&biases))
         .with("constant", &[("value", 1)], vec![constant as f32])
         .with("value", &[("value", 1)], vec![value as f32]);
+    for (name, each) in controls::NAMES.into_iter().zip(beside.iter().flatten()) {
+        result = result.with(name, &[("writer", writers.len()), ("token", tokens)], narrow(each));
+    }
     if let Some(edits) = &edits {
         result = result.with("direct_edits", &[("block", sizes.layers), ("token", tokens)], narrow(edits));
     }
@@ -132,6 +150,11 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
         result = result.with("pattern", &axes, patterns.concat());
     }
     Ok(result)
+}
+
+/// Returns the products of rows of two arrays, which are `d` wide.
+fn products(rows: &[f32], u: &[f32], d: usize) -> Vec<f64> {
+    rows.chunks(d).zip(u.chunks(d)).map(|(row, u)| dot(row, u)).collect()
 }
 
 /// Returns the direct contributions of edits of the stream and of attention's whole output, `[L, T]` by block: what a

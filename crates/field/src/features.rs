@@ -24,11 +24,13 @@ pub struct FeatureOptions {
     pub top: usize,
     /// Whether these features, and the error, are moved exactly too.
     pub exact: bool,
+    /// Number of other prompts of the set whose movements are controls, for [`crate::features_of_prompts`]; 0 for none.
+    pub controls: usize,
 }
 
 impl Default for FeatureOptions {
     fn default() -> Self {
-        Self { top: 20, exact: false }
+        Self { top: 20, exact: false, controls: 0 }
     }
 }
 
@@ -42,6 +44,14 @@ struct Activation {
     rows: Vec<f32>,
     /// What the dictionary misses, `[T, d]`.
     errors: Vec<f32>,
+}
+
+/// Returns by how much the factors of features change at each token: to those of a target, or to zero.
+pub(crate) fn changed_factors(run: &Run, target: Option<&Run>, dictionary: &Dictionary) -> Result<Vec<Code>> {
+    let [_, sites] = dictionary.sites(run.model().sizes())?;
+    let ours = Activation::of(run, dictionary, &sites)?;
+    let theirs = target.map(|target| Activation::of(target, dictionary, &sites)).transpose()?;
+    Ok(changes(&ours, theirs.as_ref(), ours.rows.len() / ours.codes.len()))
 }
 
 impl Activation {
@@ -142,6 +152,24 @@ impl<'a> Moving<'a> {
     /// Returns the features that move, ascending, with their first-order effects.
     pub(crate) fn effects(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
         self.effects.iter().map(|(feature, each)| (*feature, each.iter().sum()))
+    }
+
+    /// Returns the root mean square, over the movements of other runs, of the first-order effects of some features:
+    /// each moves as in the last tokens of the other run, as far in all as it does here.
+    pub(crate) fn other_prompts(&self, others: &[Vec<Code>], top: &[u32]) -> Vec<f64> {
+        let tokens = self.changes.len();
+        let d = self.g.len() / tokens;
+        let size = |codes: &[Code], f: u32| {
+            codes.iter().map(|code| f64::from(code.factor(f)).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE)
+        };
+        let effect = |other: &[Code], f: u32| {
+            let aligned = &other[other.len() - tokens..];
+            let share = size(&self.changes, f) / size(aligned, f);
+            let along = |(code, g): (&Code, &[f32])| f64::from(code.factor(f)) * self.dictionary.along(f, g);
+            share * aligned.iter().zip(self.g.chunks(d)).map(along).sum::<f64>()
+        };
+        let mean = |&f: &u32| others.iter().map(|other| effect(other, f).powi(2)).sum::<f64>() / others.len() as f64;
+        top.iter().map(|f| mean(f).sqrt()).collect()
     }
 
     /// Returns the result for some features, in this order; see [`features`].

@@ -108,7 +108,7 @@ impl PyModel {
         listed: i64,
         patterns: bool,
     ) -> Result<PyResultOf> {
-        let options = AttributeOptions { neurons, patterns, listed: count("listed", listed)? };
+        let options = AttributeOptions { neurons, patterns, listed: count("listed", listed)?, controls: 0 };
         let run = self.prepared(prompt, &options.sites(self.model.sizes()), "the run")?;
         let (j, title) = (observable.get().of(py, &run)?, observable.get().title());
         let result = detached(py, |_| resolvent::field::attribute(&run, &j, options))?;
@@ -212,7 +212,7 @@ impl PyModel {
         let run = self.prepared(prompt, &sites, "the run")?;
         let target = target.map(|target| self.prepared(target, &sites, "the target")).transpose()?;
         let (j, title) = (observable.get().of(py, &run)?, observable.get().title());
-        let options = FeatureOptions { top: count("top", top)?, exact };
+        let options = FeatureOptions { top: count("top", top)?, exact, controls: 0 };
         let result = detached(py, |_| resolvent::field::features(&run, target.as_ref(), dictionary, &j, options))?;
         PyResultOf::new(py, result, Some(&run), Some(&title))
     }

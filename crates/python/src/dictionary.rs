@@ -80,11 +80,11 @@ impl PyPrompts {
     /// effects.
     ///
     /// Features of each corrupted prompt become those of the clean one; without corrupted prompts, zero. Arrays are
-    /// those of
-    /// `Model.features`, with an axis `prompt`.
+    /// those of `Model.features`, with an axis `prompt`. `controls` other prompts give `other_prompts` [P, K]: the
+    /// effects if each feature moved as in them, as far in all (root mean square).
     #[pyo3(
-        signature = (dictionary, *, top = 20, exact = false),
-        text_signature = "($self, dictionary, *, top=20, exact=False)"
+        signature = (dictionary, *, top = 20, exact = false, controls = 0),
+        text_signature = "($self, dictionary, *, top=20, exact=False, controls=0)"
     )]
     fn features(
         &self,
@@ -92,8 +92,10 @@ impl PyPrompts {
         dictionary: &Bound<'_, PyDictionary>,
         top: i64,
         exact: bool,
+        controls: i64,
     ) -> Result<PyResultOf> {
-        let (dictionary, options) = (&dictionary.get().dictionary, FeatureOptions { top: count("top", top)?, exact });
+        let dictionary = &dictionary.get().dictionary;
+        let options = FeatureOptions { top: count("top", top)?, exact, controls: count("controls", controls)? };
         let this = self.without_edits("features")?;
         this.analysed(py, |progress| features_of_prompts(&self.model, &self.cases, dictionary, options, progress))
     }

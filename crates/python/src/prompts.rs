@@ -293,13 +293,15 @@ impl PyPrompts {
     }
 
     /// Contributions to each clean prompt's observable; arrays as those of `Model.attribute`, with an axis `prompt`.
+    /// `controls` other prompts give `other_prompts_direct` and `other_prompts_first_order` [P, W, T]: the
+    /// contributions of their outputs, at the same norms (root mean square).
     #[pyo3(
-        signature = (*, neurons = false, patterns = false),
-        text_signature = "($self, *, neurons=False, patterns=False)"
+        signature = (*, neurons = false, patterns = false, controls = 0),
+        text_signature = "($self, *, neurons=False, patterns=False, controls=0)"
     )]
-    fn attribute(&self, py: Python<'_>, neurons: bool, patterns: bool) -> Result<PyResultOf> {
-        let options = AttributeOptions { neurons, patterns, listed: 0 };
-        self.each(py, |model, cases, progress| attribute_of_prompts(model, cases, options, progress))
+    fn attribute(&self, py: Python<'_>, neurons: bool, patterns: bool, controls: i64) -> Result<PyResultOf> {
+        let options = AttributeOptions { neurons, patterns, listed: 0, controls: count("controls", controls)? };
+        self.each(py, |model, cases, progress| attribute_of_prompts(model, (cases, &self.cases), options, progress))
     }
 
     /// The logit lens of each clean prompt; arrays as those of `Model.lens` but those of the most likely tokens, with

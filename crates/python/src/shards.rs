@@ -88,7 +88,7 @@ impl PyShards {
 fn draws_from_others(analysis: &str, options: &Bound<'_, PyDict>) -> Result<bool> {
     match options.get_item("controls")? {
         // Anything but a number is refused by the analysis itself.
-        Some(controls) if analysis == "edges" => Ok(whole(&controls) != Some(0)),
+        Some(controls) if ["edges", "attribute"].contains(&analysis) => Ok(whole(&controls) != Some(0)),
         _ => Ok(false),
     }
 }

@@ -148,6 +148,10 @@ def test_circuits_of_prompts(model):
         prompts.circuit(score="curvature")
     assert prompts.edges()["first_order"].shape == (1, 110)
     assert prompts.attribute()["direct"].shape[:2] == (1, 11)
+    third = CLEAN.replace("drink", "book")
+    rows = [{"clean": clean, "corrupted": CORRUPTED} for clean in (CLEAN, CORRUPTED, third)]
+    beside = model.prompts(rows, observable=J).attribute(controls=2)
+    assert beside["other_prompts_first_order"].shape == beside["random_first_order"].shape
 
 
 def test_a_flow_sums_to_the_effect(model):
@@ -233,6 +237,11 @@ def test_features_of_a_dictionary(model, tmp_path):
         dictionary, top=4, exact=True
     )
     assert np.array_equal(many["features"][0], result["features"])
+    beside = model.prompts(
+        [{"clean": clean, "corrupted": CORRUPTED} for clean in (CLEAN, CLEAN.replace("drink", "book"), CORRUPTED)],
+        observable=J,
+    ).features(dictionary, top=4, controls=2)
+    assert beside["other_prompts"].shape == beside["random"].shape
     assert np.allclose(many["exact"][0], result["exact"], atol=1e-4)
     with pytest.raises(ValueError, match="feature 300: the dictionary has features 0 to 299"):
         dictionary.directions([300])

@@ -211,12 +211,23 @@ pub fn strongest_writers(title: &str, result: &Labelled, count: usize) -> Option
         let root = |row: &[f32]| row.iter().filter(|x| x.is_finite()).map(|x| x * x).sum::<f32>().sqrt();
         Some(array.data.chunks(tokens).map(root).collect())
     };
-    let columns = [Some(direct.clone()), roots("random_direct"), Some(total), roots("random_first_order")];
-    let table = Table::new(title, &["writer", "direct", "random", "through all paths", "random"]);
+    let columns: Vec<(&str, Vec<f32>)> = [
+        ("direct", Some(direct.clone())),
+        ("random", roots("random_direct")),
+        ("other prompts", roots("other_prompts_direct")),
+        ("through all paths", Some(total)),
+        ("random", roots("random_first_order")),
+        ("other prompts", roots("other_prompts_first_order")),
+    ]
+    .into_iter()
+    .filter_map(|(title, column)| Some((title, column?)))
+    .collect();
+    let titles: Vec<&str> = ["writer"].into_iter().chain(columns.iter().map(|(title, _)| *title)).collect();
+    let table = Table::new(title, &titles);
     let row = |table: Table, i: usize| {
         let name = names.get(i).copied().unwrap_or("?");
-        let number = |column: &Option<Vec<f32>>| column.as_ref().and_then(|of| of.get(i).copied()).unwrap_or(f32::NAN);
-        table.row([Cell::from(name)].into_iter().chain(columns.iter().map(|column| number(column).into())))
+        let number = |column: &[f32]| column.get(i).copied().unwrap_or(f32::NAN);
+        table.row([Cell::from(name)].into_iter().chain(columns.iter().map(|(_, column)| number(column).into())))
     };
     let top = strongest(&direct, count);
     let shown: f32 = top.iter().map(|&i| direct[i]).sum();

@@ -12,8 +12,10 @@ pub fn strongest_features(title: &str, result: &Labelled, labels: &[String]) -> 
     let (ids, first, random) = (of("features")?, of("first_order")?, of("random")?);
     let (by_token, error) = (result.array("first_order_by_token")?, of("error_first_order")?);
     let (exact, error_exact, kernel) = (of("exact"), of("error_exact"), of("kernel"));
+    let others = of("other_prompts");
     let tokens = by_token.axes.last()?.1.max(1);
     let mut columns = vec!["feature", "first order", "random"];
+    columns.extend(others.map(|_| "other prompts"));
     columns.extend(exact.map(|_| "exact"));
     columns.extend(kernel.map(|_| "in the kernel"));
     columns.push("mostly at");
@@ -21,19 +23,22 @@ pub fn strongest_features(title: &str, result: &Labelled, labels: &[String]) -> 
         let each = &by_token.data[n * tokens..][..tokens];
         let at = (0..tokens).max_by(|&a, &b| each[a].abs().total_cmp(&each[b].abs())).unwrap_or(0);
         let place = token_of(result, labels, at);
-        let numbers = [Some(first[n]), Some(random[n]), exact.map(|exact| exact[n])].into_iter().flatten();
+        let numbers = [Some(first[n]), Some(random[n]), others.map(|others| others[n]), exact.map(|exact| exact[n])];
+        let numbers = numbers.into_iter().flatten();
         let kernel = kernel.map(|kernel| Cell::from(format!("{:.3}", kernel[n])));
         let last = kernel.into_iter().chain([Cell::from(place)]);
         table.row([Cell::from(format!("{id}"))].into_iter().chain(numbers.map(Cell::from)).chain(last))
     };
     let table = ids.iter().enumerate().fold(Table::new(title, &columns), row);
     let mut last = vec![Cell::from("error"), error.iter().sum::<f32>().into(), Cell::from("")];
+    last.extend(others.map(|_| Cell::from("")));
     last.extend(error_exact.map(|exact| Cell::from(exact[0])));
     last.extend(kernel.map(|_| Cell::from("")));
     last.push(Cell::from(""));
     let table = table.row(last);
     let Some(skip) = of("skip_first_order") else { return Some(table) };
     let mut last = vec![Cell::from("skip connection"), skip.iter().sum::<f32>().into(), Cell::from("")];
+    last.extend(others.map(|_| Cell::from("")));
     last.extend(of("skip_exact").map(|exact| Cell::from(exact[0])));
     last.extend(kernel.map(|_| Cell::from("")));
     last.push(Cell::from(""));

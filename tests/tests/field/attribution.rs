@@ -1,14 +1,16 @@
 //! Direct attribution: the parts against edits of the reference, and their sums.
 
-use resolvent_field::{AttributeOptions, attribute};
-use resolvent_model::{Edit, Model, Observable, RunOptions, Site, Source, Writer, gaussian};
+use std::collections::BTreeMap;
+
+use resolvent_field::{AttributeOptions, attribute, attribute_of_prompts};
+use resolvent_model::{Edit, Model, Observable, PromptCase, RunOptions, Site, Source, Writer, gaussian};
 use resolvent_tests::truth::{inner, wide};
 use resolvent_tests::{Golden, Subject, Twin, observed, subjects};
 
 use super::{array, close, truth};
 
 const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
-const ALL: AttributeOptions = AttributeOptions { neurons: true, patterns: true, listed: 8 };
+const ALL: AttributeOptions = AttributeOptions { neurons: true, patterns: true, listed: 8, controls: 0 };
 
 fn attributed(model: &Model, tokens: &[u32], j: &Observable) -> resolvent_field::Labelled {
     let options = RunOptions { sites: ALL.sites(model.sizes()), ..RunOptions::default() };
@@ -56,6 +58,50 @@ fn contributions_are_differences_of_a_frozen_head() {
         close(&got_direct, &want, 2e-5, on.name());
         close(&array(&got, "constant"), &[zero], 2e-5, "the constant");
         assert_eq!(array(&got, "direct").iter().filter(|x| **x != 0.0).count(), Writer::all(model.sizes()).len());
+    }
+}
+
+/// Outputs of other prompts at the same norms, in place of an output: directly through the frozen head, and through all
+/// paths.
+#[test]
+fn outputs_of_other_prompts_are_a_control() {
+    let twin = Twin::small();
+    let prompts: [&[u32]; 3] = [&TOKENS, &[7, 1, 15, 20, 2], &[11, 14, 8, 9, 21]];
+    let (at, d) = (Site::MlpOut(1), twin.config.n_embd);
+    let written = prompts.map(|tokens| twin.capture(&twin.primal(tokens, &[]), at)[4 * d..].to_vec());
+    let matched = |other: &[f64]| -> Vec<f32> {
+        let share = (inner(&written[0], &written[0]) / inner(other, other)).sqrt();
+        other.iter().map(|x| (share * x) as f32).collect()
+    };
+    let j = Observable::logit_diff(4, 20, 4);
+    let tangent = |source: Source| observed::read(&j, &twin.tangent(&TOKENS, &[], &[source])).tangent;
+    let squares =
+        written[1..].iter().map(|other| tangent(Source { site: at, token: 4, vector: matched(other) }).powi(2));
+    let first_order = (squares.sum::<f64>() / 2.0).sqrt();
+    for on in subjects() {
+        let model = twin.on(on);
+        let case = |tokens: &&[u32]| PromptCase {
+            name: format!("{tokens:?}"),
+            clean: tokens.to_vec(),
+            corrupted: None,
+            observable: Some(j.clone()),
+            roles: BTreeMap::new(),
+            edits: Vec::new(),
+        };
+        let cases: Vec<PromptCase> = prompts.iter().map(case).collect();
+        let options = AttributeOptions { controls: 2, ..AttributeOptions::default() };
+        let found = attribute_of_prompts(&model, (&cases, &cases), options, &mut |_, _| {}).expect("computes");
+        let index = Writer::Mlp(1).index(model.sizes()) * 5 + 4;
+        close(&array(&found.results[0], "other_prompts_first_order")[index..=index], &[first_order], 5e-5, on.name());
+        // The last MLP reaches the head alone, so that the two contributions differ by the frozen scale only.
+        let alone = attributed(&model, &TOKENS, &j);
+        let of = |name: &str| array(&found.results[0], name);
+        assert!(
+            of("other_prompts_direct")[index] > 0.0 && of("other_prompts_direct")[index] != of("random_direct")[index]
+        );
+        assert_eq!(of("direct"), array(&alone, "direct"), "controls change nothing else");
+        let few = attribute_of_prompts(&model, (&cases[..1], &cases[..2]), options, &mut |_, _| {}).expect("a list");
+        assert!(few.left_out[0].reason.contains("two other prompts of 5 tokens or more"), "{:?}", few.left_out);
     }
 }
 

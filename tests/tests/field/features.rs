@@ -1,18 +1,17 @@
 //! Dictionaries against SAELens, and the effects of their features against the reference.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use resolvent_field::{Code, Dictionary, FeatureOptions, Labelled, Prompts, features, features_of_prompts};
-use resolvent_model::{Config, Edit, Model, Observable, PromptCase, Run, RunOptions, Site, Source, gaussian, tiny};
+use resolvent_field::{Code, Dictionary, FeatureOptions, Labelled, features};
+use resolvent_model::{Config, Edit, Model, Observable, Run, RunOptions, Site, Source, gaussian, tiny};
 use resolvent_tests::truth::wide;
 use resolvent_tests::{Subject, Twin, observed, subjects};
 use safetensors::SafeTensors;
 
 use super::{array, close, truth};
 
-const CLEAN: [u32; 5] = [3, 14, 15, 9, 2];
-const CORRUPTED: [u32; 5] = [3, 8, 15, 4, 2];
+pub(super) const CLEAN: [u32; 5] = [3, 14, 15, 9, 2];
+pub(super) const CORRUPTED: [u32; 5] = [3, 8, 15, 4, 2];
 const KINDS: [&str; 9] = [
     "standard",
     "layer_norm",
@@ -29,11 +28,11 @@ fn folder(kind: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/dictionaries").join(kind)
 }
 
-fn opened(kind: &str) -> Dictionary {
+pub(super) fn opened(kind: &str) -> Dictionary {
     Dictionary::open(&folder(kind)).unwrap_or_else(|e| panic!("{kind}: {e}"))
 }
 
-fn twin() -> Twin {
+pub(super) fn twin() -> Twin {
     Twin::random(Config { n_layer: 2, vocab_size: 23, ..tiny() }, 5, 0.3)
 }
 
@@ -101,7 +100,7 @@ fn effects_of_features_match_the_reference() {
             let [clean, corrupted] = prepared(&model, &dictionary);
             let [_, sites] = dictionary.sites(model.sizes()).expect("fits");
             for target in [Some(&clean), None] {
-                let options = FeatureOptions { top: 6, exact: true };
+                let options = FeatureOptions { top: 6, exact: true, controls: 0 };
                 let got =
                     features(&corrupted, target, &dictionary, &j, options).unwrap_or_else(|e| panic!("{kind}: {e}"));
                 let ids = array(&got, "features");
@@ -212,7 +211,7 @@ fn features_at_other_activations_match_the_reference() {
         ] {
             let dictionary = made(scratch.path(), [hook, output], widths);
             let [clean, corrupted] = prepared(&model, &dictionary);
-            let options = FeatureOptions { top: 3, exact: true };
+            let options = FeatureOptions { top: 3, exact: true, controls: 0 };
             let got =
                 features(&corrupted, Some(&clean), &dictionary, &j, options).unwrap_or_else(|e| panic!("{hook}: {e}"));
             let ids = array(&got, "features");
@@ -237,62 +236,6 @@ fn features_at_other_activations_match_the_reference() {
     }
 }
 
-/// Over prompts, all have the features with the largest mean effects, and the arrays of each are those of the prompt
-/// alone.
-#[test]
-fn features_of_many_prompts_are_those_of_each() {
-    let twin = twin();
-    let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
-    let model = twin.on(&on);
-    let dictionary = opened("standard");
-    let case = |name: &str, clean: &[u32], corrupted: Option<&[u32]>| PromptCase {
-        name: name.to_owned(),
-        clean: clean.to_vec(),
-        corrupted: corrupted.map(<[u32]>::to_vec),
-        observable: Some(Observable::logit_diff(4, 20, clean.len() - 1)),
-        roles: BTreeMap::new(),
-        edits: Vec::new(),
-    };
-    let short: [&[u32]; 2] = [&[5, 6, 7], &[5, 9, 7]];
-    let pairs = [case("long", &CLEAN, Some(&CORRUPTED)), case("short", short[0], Some(short[1]))];
-    let options = FeatureOptions { top: 4, exact: true };
-    let of = |cases: &[PromptCase]| features_of_prompts(&model, cases, &dictionary, options, &mut |_, _| {});
-    let got = of(&pairs).expect("computes");
-    let ids = array(&got, "features.mean");
-    let everything = FeatureOptions { top: usize::MAX, exact: true };
-    let sites = dictionary.sites(model.sizes()).expect("fits").concat();
-    let run = |tokens: &[u32]| {
-        let options = RunOptions { sites: sites.clone(), ..RunOptions::default() };
-        model.run_with(tokens, &options).expect("runs")
-    };
-    let mut means = vec![0.0; dictionary.features()];
-    let (first, exact) = (array(&got, "first_order"), array(&got, "exact"));
-    for (n, pair) in pairs.iter().enumerate() {
-        let (clean, corrupted) = (run(&pair.clean), run(pair.corrupted.as_ref().expect("a pair")));
-        let j = pair.observable.as_ref().expect("an observable");
-        let alone = features(&corrupted, Some(&clean), &dictionary, j, everything).expect("computes");
-        let each = array(&alone, "features").into_iter().zip(array(&alone, "first_order")).zip(array(&alone, "exact"));
-        for ((id, first_order), moved) in each {
-            means[id as usize] += first_order / 2.0;
-            if let Some(at) = ids.iter().position(|one| *one == id) {
-                let apart = (first[4 * n + at] - first_order).abs().max((exact[4 * n + at] - moved).abs());
-                assert!(apart < 1e-5, "{} {id}", pair.name);
-            }
-        }
-    }
-    let mut order: Vec<usize> = (0..means.len()).collect();
-    order.sort_by(|&a, &b| means[b].abs().total_cmp(&means[a].abs()));
-    assert_eq!(ids, order[..4].iter().map(|&id| id as f64).collect::<Vec<_>>());
-    assert_eq!(got.array("first_order_by_token").expect("an array").axes[2], ("token", 5));
-    assert_eq!(got.metadata["moved_to"], "target");
-    // Rows without a corrupted prompt are left out beside pairs, and move to zero alone.
-    let mixed = of(&[pairs[0].clone(), case("single", short[0], None)]).expect("computes");
-    assert_eq!((mixed.metadata["prompts"].as_str(), mixed.metadata["moved_to"].as_str()), ("1", "target"));
-    assert!(Prompts::left_out_of(&mixed)[0].1.contains("no corrupted prompt"));
-    let single = of(&[case("single", short[0], None)]).expect("computes");
-    assert_eq!(single.metadata["moved_to"], "zero");
-}
-
 /// All features and the error together are the patch of the activation.
 #[test]
 fn all_features_are_the_patch() {
@@ -302,7 +245,7 @@ fn all_features_are_the_patch() {
     let j = Observable::logit_diff(4, 20, 4);
     let dictionary = opened("standard");
     let [clean, corrupted] = prepared(&model, &dictionary);
-    let options = FeatureOptions { top: usize::MAX, exact: true };
+    let options = FeatureOptions { top: usize::MAX, exact: true, controls: 0 };
     let got = features(&corrupted, Some(&clean), &dictionary, &j, options).expect("computes");
     assert_eq!(array(&got, "features").len().to_string(), got.metadata["features_moved"]);
     let put: Vec<Edit> = clean

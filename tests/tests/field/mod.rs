@@ -12,6 +12,7 @@ mod edges_by_token;
 mod edges_edited;
 mod edges_into;
 mod features;
+mod features_of_prompts;
 mod finite_field;
 mod flow;
 mod growth;

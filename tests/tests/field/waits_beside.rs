@@ -119,7 +119,7 @@ fn counts(device: &Device, layers: usize) -> Vec<(&'static str, u64)> {
             drop(subspace(&case, at, &Subspace::Random(1), SubspaceOptions::default()).expect("computes"));
         }),
         count("features", &mut || {
-            let options = FeatureOptions { top: 3, exact: true };
+            let options = FeatureOptions { top: 3, exact: true, controls: 0 };
             drop(features(&observed[1], Some(&observed[0]), &dictionary, &j, options).expect("computes"));
         }),
         count("locate", &mut || drop(locate(&last, &response, &LocateOptions::default()).expect("computes"))),

@@ -1,9 +1,10 @@
 //! Edges, paths, direct contributions, subspace patches and logit lenses of many prompts.
 
-use resolvent_model::{Edge, EditedPrompt, Model, PromptCase, Run, Site, from_end, path_sites};
+use resolvent_model::{Edge, Model, PromptCase, Site, from_end, path_sites};
 
-use super::{CaseRuns, Prompts, clean_alone, others, over_prompts};
-use crate::attribution::{AttributeOptions, attribute};
+use super::others::{other_runs, pairs};
+use super::{CaseRuns, Prompts, clean_alone, over_prompts};
+use crate::attribution::{AttributeOptions, attribute_beside};
 use crate::case::Case;
 use crate::edges::{EdgeOptions, edges_beside, edges_into, paths};
 use crate::error::Result;
@@ -24,30 +25,18 @@ pub fn edges_of_prompts(
     options: &EdgeOptions,
     progress: OnProgress<'_>,
 ) -> Result<Prompts> {
-    let pairs = |case: &&PromptCase| case.corrupted.as_ref().is_some_and(|other| other.len() == case.clean.len());
-    let pairs: Vec<PromptCase> = set.iter().filter(|_| options.controls > 0).filter(pairs).cloned().collect();
+    let (sites, pairs) = (path_sites(model.sizes()), if options.controls > 0 { pairs(set) } else { Vec::new() });
     let one = |runs: &CaseRuns<'_>| {
         let case = runs.patched()?;
         let others = match options.controls {
             0 => Vec::new(),
-            count => other_pairs(model, &pairs, (&case, count))?,
+            count => other_runs(model, &pairs, (case.clean.tokens(), count), &sites)?,
         };
         let others = others.chunks(2).map(|pair| Case { clean: &pair[0], corrupted: &pair[1], ..case });
         edges_beside(&case, &others.collect::<Vec<_>>(), options)
     };
     let analysis = &mut |runs: &[CaseRuns<'_>]| Ok(runs.iter().map(one).collect());
-    over_prompts(model, cases, &path_sites(model.sizes()), analysis, progress)
-}
-
-/// Runs the prompts of `count` other pairs, the clean one of each first.
-fn other_pairs(model: &Model, pairs: &[PromptCase], (case, count): (&Case<'_>, usize)) -> Result<Vec<Run>> {
-    let others = others(pairs, case.clean.tokens(), (count, 0))?;
-    let both = others.iter().flat_map(|other| {
-        let both = [Some(&other.clean), other.corrupted.as_ref()].into_iter().flatten();
-        both.map(|tokens| EditedPrompt { tokens, edits: &other.edits })
-    });
-    let prompts: Vec<EditedPrompt<'_>> = both.collect();
-    Ok(model.run_edited(&prompts, &path_sites(model.sizes()))?)
+    over_prompts(model, cases, &sites, analysis, progress)
 }
 
 /// Computes which writers carry the difference of each of many pairs of prompts at a place (level, token); see
@@ -85,21 +74,31 @@ pub fn paths_of_prompts(
     over_prompts(model, cases, &path_sites(model.sizes()), analysis, progress)
 }
 
-/// Decomposes the observables of many prompts; see [`crate::attribute`].
+/// Decomposes the observables of many prompts; see [`crate::attribute`]. With [`AttributeOptions::controls`], the
+/// arrays `other_prompts_direct` and `other_prompts_first_order [P, W, T]` are the root mean square of the
+/// contributions if each output were that of another prompt of `set`, of its last tokens, with the norm that it has at
+/// every token. `set` is the list of which `cases` are a part or the whole.
 ///
 /// # Errors
 /// As [`over_prompts`].
 pub fn attribute_of_prompts(
     model: &Model,
-    cases: &[PromptCase],
+    (cases, set): (&[PromptCase], &[PromptCase]),
     options: AttributeOptions,
     progress: OnProgress<'_>,
 ) -> Result<Prompts> {
     // The neurons of a list differ from prompt to prompt, so that means over prompts would mean nothing.
     let options = AttributeOptions { listed: 0, ..options };
-    let one = |runs: &CaseRuns<'_>| attribute(&runs.clean, runs.observable()?, options);
+    let (sites, set) = (options.sites(model.sizes()), clean_alone(if options.controls > 0 { set } else { &[] }));
+    let one = |runs: &CaseRuns<'_>| {
+        let others = match options.controls {
+            0 => Vec::new(),
+            count => other_runs(model, &set, (runs.clean.tokens(), count), &path_sites(model.sizes()))?,
+        };
+        attribute_beside(&runs.clean, &others, runs.observable()?, options)
+    };
     let analysis = &mut |runs: &[CaseRuns<'_>]| Ok(runs.iter().map(one).collect());
-    over_prompts(model, &clean_alone(cases), &options.sites(model.sizes()), analysis, progress)
+    over_prompts(model, &clean_alone(cases), &sites, analysis, progress)
 }
 
 /// Patches a site of many pairs of prompts along a few directions, at one token, which counts from the end if it is

@@ -1,6 +1,6 @@
 //! Other prompts of a set, as controls.
 
-use resolvent_model::PromptCase;
+use resolvent_model::{EditedPrompt, Model, PromptCase, Run, Site};
 
 use crate::error::{Error, Result};
 use crate::stats::choose;
@@ -34,6 +34,29 @@ pub(crate) fn others<'c>(
     choose(&mut others, count, &mut state);
     others.truncate(count);
     Ok(others)
+}
+
+/// Runs cases that [`others`] draws, prepared for some sites: of each the clean prompt, then the corrupted one if it
+/// has one. `tokens` are those of the prompt that the others are beside.
+pub(super) fn other_runs(
+    model: &Model,
+    cases: &[PromptCase],
+    (tokens, count): (&[u32], usize),
+    sites: &[Site],
+) -> Result<Vec<Run>> {
+    let others = others(cases, tokens, (count, 0))?;
+    let both = others.iter().flat_map(|other| {
+        let both = [Some(&other.clean), other.corrupted.as_ref()].into_iter().flatten();
+        both.map(|tokens| EditedPrompt { tokens, edits: &other.edits })
+    });
+    let prompts: Vec<EditedPrompt<'_>> = both.collect();
+    Ok(model.run_edited(&prompts, sites)?)
+}
+
+/// Returns the cases that have a corrupted prompt of as many tokens.
+pub(super) fn pairs(cases: &[PromptCase]) -> Vec<PromptCase> {
+    let pairs = |case: &&PromptCase| case.corrupted.as_ref().is_some_and(|other| other.len() == case.clean.len());
+    cases.iter().filter(pairs).cloned().collect()
 }
 
 #[cfg(test)]
