@@ -36,8 +36,9 @@ fn report(found: &Diagnosis) -> String {
     let features = if found.features.is_empty() { "none".to_owned() } else { found.features.join(", ") };
     let profile = if found.is_debug { "debug build" } else { "release build" };
     let mut text = format!(
-        "resolvent {}, {profile}, features: {features}\nsystem: {}\n\ndevices\n",
+        "resolvent {}, {profile}, features: {features}\ncompiler: {}\nsystem: {}\n\ndevices\n",
         found.version,
+        visible(found.compiler),
         visible(&found.system)
     );
     for device in &found.devices {

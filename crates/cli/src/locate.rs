@@ -26,17 +26,17 @@ pub(crate) struct Args {
     /// File that is subtracted from --response: the run without the source
     #[arg(long, value_name = "FILE", requires = "response")]
     minus: Option<PathBuf>,
-    /// Try it: the response of a source at this place, LEVEL,TOKEN, with --noise added
+    /// Try it: the response of a source at this place, LEVEL,TOKEN, with --noise added; again for further sources
     #[arg(long, value_name = "L,T", allow_hyphen_values = true)]
-    hide: Option<String>,
-    /// Direction of the hidden source: token:TOKEN, random[:SEED], sensitivity (of the first observable), displacement
+    hide: Vec<String>,
+    /// Direction of each hidden source: token:TOKEN, random[:SEED], sensitivity (of the first observable), displacement
     /// (with --donor), or a file
     #[arg(long, value_name = "D", default_value = "random", requires = "hide")]
     direction: String,
-    /// Length of the hidden source over |h[l,t]|
+    /// Length of each hidden source over |h[l,t]|
     #[arg(long, value_name = "X", default_value_t = 0.1, requires = "hide")]
     amplitude: f64,
-    /// Response of the hidden source by the model's own forward pass, instead of to first order
+    /// Response of the hidden sources by the model's own forward pass, instead of to first order
     #[arg(long, requires = "hide")]
     finite: bool,
     /// Levels of the field that are observed; -1 is the last.
@@ -58,6 +58,9 @@ pub(crate) struct Args {
     /// Posterior probability that the listed places reach together
     #[arg(long, value_name = "P", default_value_t = LocateOptions::default().share)]
     share: f64,
+    /// Find up to this number of sources: one more is taken as long as the evidence of another one exceeds that of none
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    sources: usize,
     /// Seed of the random sources and of the noise
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -76,11 +79,17 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let observed = args.observed(&runs, &observables)?;
     let run = observed.run();
     let response = args.of(&observed, observables.first())?;
-    let options =
-        LocateOptions { noise: args.noise, length: args.length, draws: args.draws, share: args.share, seed: args.seed };
+    let options = LocateOptions {
+        noise: args.noise,
+        length: args.length,
+        draws: args.draws,
+        share: args.share,
+        seed: args.seed,
+        sources: args.sources,
+    };
     let mut result = locate(&observed, &response, &options)?;
-    if let Some(place) = &args.hide {
-        result = result.note("hidden", place).note("hidden_direction", &args.direction);
+    if !args.hide.is_empty() {
+        result = result.note("hidden", args.hide.join(" ")).note("hidden_direction", &args.direction);
     }
     output.naming(run, None).finish(&result, || {
         let map = heatmap(run, &result, "posterior", "posterior of the place of the source");
@@ -129,32 +138,39 @@ impl Args {
         Ok(Observed::levels(&runs[0], &levels)?)
     }
 
-    /// Returns the observed response: from files, or of a hidden source.
+    /// Returns the observed response: from files, or of hidden sources.
     fn of(&self, observed: &Observed<'_>, observable: Option<&Observable>) -> Result<Vec<f32>, Failure> {
         let run = observed.run();
-        let hide = match (&self.response, &self.hide) {
-            (Some(path), _) => return Ok(observed.read(path, self.minus.as_deref())?),
-            (None, Some(hide)) => hide,
-            (None, None) => return Err("give --response FILE, or --hide L,T to try it".into()),
-        };
+        if let Some(path) = &self.response {
+            return Ok(observed.read(path, self.minus.as_deref())?);
+        }
         if !self.amplitude.is_finite() || self.amplitude <= 0.0 {
             return Err(format!("invalid --amplitude {}: expected a finite number above 0", self.amplitude).into());
         }
-        let (place, d) = (parse_place(hide, run)?, run.model().sizes().d);
+        let (d, field) = (run.model().sizes().d, run.field()?);
         let other = self.donor.run(run.model(), &EditArgs::default())?;
         let context = Context { observable, other: other.as_ref(), unit: false };
-        let mut vector = Direction::parse(&self.direction, run.model())?.resolve(run, place, context)?;
-        make_unit(&mut vector, place)?;
-        let h = &run.field()?[(place.0 * run.tokens().len() + place.1) * d..][..d];
-        let length = self.amplitude * resolvent::field::norm(h);
-        if length > f64::from(f32::MAX) {
-            return Err(format!("amplitude {:e} overflows f32; give a smaller --amplitude", self.amplitude).into());
+        let mut sources = Vec::with_capacity(self.hide.len());
+        for (n, hide) in self.hide.iter().enumerate() {
+            let place = parse_place(hide, run)?;
+            // Each has a random direction of its own.
+            let direction = if self.direction == "random" { format!("random:{n}") } else { self.direction.clone() };
+            let mut vector = Direction::parse(&direction, run.model())?.resolve(run, place, context)?;
+            make_unit(&mut vector, place)?;
+            let h = &field[(place.0 * run.tokens().len() + place.1) * d..][..d];
+            let length = self.amplitude * resolvent::field::norm(h);
+            if length > f64::from(f32::MAX) {
+                return Err(format!("amplitude {:e} overflows f32; give a smaller --amplitude", self.amplitude).into());
+            }
+            vector.iter_mut().for_each(|x| *x = (length * f64::from(*x)) as f32);
+            sources.push(Source { site: Site::level(place.0, run.model().sizes()), token: place.1, vector });
         }
-        vector.iter_mut().for_each(|x| *x = (length * f64::from(*x)) as f32);
-        let (site, token) = (Site::level(place.0, run.model().sizes()), place.1);
         let response = match self.finite {
-            true => observed.change(&[Edit::add(site, token, vector)])?,
-            false => observed.respond(&[vec![Source { site, token, vector }]])?.remove(0),
+            true => {
+                let edits = sources.into_iter().map(|source| Edit::add(source.site, source.token, source.vector));
+                observed.change(&edits.collect::<Vec<_>>())?
+            }
+            false => observed.respond(&[sources])?.remove(0),
         };
         let noise = self.noise.clamp(0.0, 0.999);
         Ok(with_noise(&response, noise, self.seed.wrapping_add(1_000_003)))
@@ -201,6 +217,7 @@ fn text(run: &Run, result: &Labelled) -> String {
         fact("length")
     );
     text.push_str(&fit(result));
+    text.push_str(&together(run, result));
     let (identifiable, resolution) = (of("identifiable"), of("resolution"));
     if identifiable.is_empty() {
         return text;
@@ -243,8 +260,29 @@ fn fit(result: &Labelled) -> String {
         true => format!("misfit {misfit:.2}: one source and the noise explain the response\n"),
         false => format!(
             "misfit {misfit:.2}: one source and the noise do not explain the response, so the posterior is too narrow; give \
-             --noise {:.2}, or look for several sources\n",
-            (noise * misfit.sqrt()).min(0.99)
+             --noise {:.2}{}\n",
+            (noise * misfit.sqrt()).min(0.99),
+            if result.array("sources").is_some() { "" } else { ", or look for several sources (--sources)" }
         ),
     }
+}
+
+/// Formats several sources that explain the response together; empty if a single one was looked for.
+fn together(run: &Run, result: &Labelled) -> String {
+    let of = |name: &str| result.array(name).map_or(&[][..], |array| &array.data[..]);
+    let (places, gains, vectors) = (of("sources"), of("gain"), result.array("source_directions"));
+    let Some(vectors) = vectors else { return String::new() };
+    let mut text = format!(
+        "\n{} together (at most {}), misfit {}\n\nsource       token             evidence        |s|\n",
+        if gains.len() == 1 { "1 source".to_owned() } else { format!("{} sources", gains.len()) },
+        result.fact("sources_at_most"),
+        result.fact("misfit_together")
+    );
+    let d = vectors.axes.last().map_or(1, |axis| axis.1.max(1));
+    for ((at, gain), vector) in places.chunks(2).zip(gains).zip(vectors.data.chunks(d)) {
+        let (level, token) = (at[0] as usize, at[1] as usize);
+        let (place, size) = (format!("h[{level},{token}]"), resolvent::field::norm(vector));
+        let _infallible = writeln!(text, "{place:<12} {:<14} {gain:>+11.1} {size:>10.3}", label(run, token));
+    }
+    text
 }

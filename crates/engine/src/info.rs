@@ -6,6 +6,7 @@ use resolvent_shaders::Variant;
 
 /// What kind of machinery is behind a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Kind {
     /// The host executor.
     Host,

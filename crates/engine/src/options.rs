@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 
 /// Which device to open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Choice {
     /// A real GPU if there is one, else the host executor. A software Vulkan is never chosen unasked.
     #[default]

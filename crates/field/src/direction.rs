@@ -13,6 +13,7 @@ use crate::place::{Place, inside, shape};
 
 /// A direction `[d]` at a place (level, token) of a run's field.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Direction {
     /// The array `direction [d]` of a safetensors file.
     File(PathBuf),

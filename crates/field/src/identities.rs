@@ -36,6 +36,7 @@ const DEVIATIONS: f64 = 4.0;
 
 /// An identity; see [`identities`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Identity {
     /// Sensitivities are orthogonal to a constant vector.
     Shift,

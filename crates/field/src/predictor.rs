@@ -10,6 +10,7 @@ use crate::site_kind::SiteKind;
 
 /// A method that predicts patch effects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Predictor {
     /// Sensitivity times displacement.
     FirstOrder,

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 
 /// One site of every block (or between blocks), at every token, and at every head if it has heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum SiteKind {
     /// The field h\[0\] to h\[L\].  `[L+1, T]`
     Resid,

@@ -26,6 +26,7 @@ use crate::row_space::{RowSpace, difference};
 
 /// The directions of a subspace patch.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Subspace {
     /// The array `source [width, k]` of a safetensors file.
     File(PathBuf),

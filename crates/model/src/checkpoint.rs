@@ -22,6 +22,7 @@ pub(crate) use shards::names as shard_names;
 
 /// Number format of a stored tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Dtype {
     /// IEEE 754 single precision.
     F32,

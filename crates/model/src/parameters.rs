@@ -14,6 +14,7 @@ use crate::weights::Block;
 /// twice that for a gated MLP: gate, then what it multiplies. w is `(heads + 2 kv_heads) d_head`: queries, keys,
 /// values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Parameter {
     /// Rows of tokens `[V, d]`, without the factor that some models give them.
     Embedding,

@@ -63,6 +63,7 @@ impl fmt::Display for PromptText {
 /// Where in the clean prompt the tokens of a role are.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum Role {
     /// A token position; negative ones count from the end.
     Position(i64),

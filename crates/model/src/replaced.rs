@@ -15,6 +15,7 @@ use crate::source::WeightSource;
 
 /// What takes the place of the weights of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Replacement {
     /// Weights as before training: every element of a matrix or an embedding is normal with standard deviation 0.02,
     /// biases are 0, and norms have no effect besides the normalisation.

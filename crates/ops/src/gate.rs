@@ -21,6 +21,7 @@ const NAME: &str = "gate";
 
 /// The activation of a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum GateActivation {
     /// `a logistic(a)`.
     Silu,

@@ -23,12 +23,16 @@ impl PyRun {
     /// response, and `length` the expected length of the source. `draws` random sources at each place measure what can
     /// be told apart. The places of `best` reach the posterior probability `share` together.
     ///
+    /// With `sources` above 1, up to so many sources are found that explain the response together.
+    ///
     /// Arrays: `posterior`, `score`, `identifiable` [L+1, T], `best` [K, 2], `probability` [K], `direction` [d],
-    /// `resolution` [L+1, T, L+1, T].
+    /// `resolution` [L+1, T, L+1, T]; of several sources `sources` [S, 2], `source_directions` [S, d], `gain` [S],
+    /// `source_posteriors` [S, L+1, T].
     #[pyo3(
         signature = (response, *, levels = None, values = None, noise = 0.01, length = None, draws = 4,
-            share = 0.95, seed = Seed(0)),
-        text_signature = "($self, response, *, levels=None, values=None, noise=0.01, length=None, draws=4, share=0.95, seed=0)"
+            share = 0.95, seed = Seed(0), sources = 1),
+        text_signature = "($self, response, *, levels=None, values=None, noise=0.01, length=None, draws=4, share=0.95, \
+            seed=0, sources=1)"
     )]
     fn locate(
         &self,
@@ -40,10 +44,11 @@ impl PyRun {
         draws: i64,
         share: f64,
         seed: Seed,
+        sources: i64,
     ) -> Result<PyResultOf> {
-        let (draws, seed) = (count("draws", draws)?, seed.0);
+        let (draws, seed, sources) = (count("draws", draws)?, seed.0, count("sources", sources)?);
         let observed = (levels.map(|levels| levels.0), values.map(|values| values.0));
-        locate(&self.run, response, observed, &LocateOptions { noise, length, draws, share, seed })
+        locate(&self.run, response, observed, &LocateOptions { noise, length, draws, share, seed, sources })
     }
 }
 

@@ -53,17 +53,17 @@ export function showPlace() {
   const levels = data(green, "norm").length / labels.length;
   Object.assign($("#depth"), { min: level, max: levels - 1 });
   $("#depth").value = levels - 1;
-  showDepth();
   const [tokens, probabilities, value] = ["top_tokens", "top_probability", "value"].map((name) => data(lens, name));
   const most = tokens.length / (levels * labels.length);
-  const rows = [];
-  for (let l = levels - 1; l >= 0; l--) {
-    const at = (l * labels.length + labels.length - 1) * most;
-    const likely = [...Array(most).keys()].map((k) => `${visible(lens.texts[at + k])} ${probabilities[at + k].toFixed(2)}`);
-    rows.push(element("tr", {}, element("th", { scope: "row" }, `h${l}`), element("td", {}, value[l].toFixed(3)),
-      element("td", {}, likely.join("   "))));
-  }
-  $("#lens tbody").replaceChildren(...rows);
+  const likely = (l, t) => {
+    const at = (l * labels.length + t) * most;
+    return [...Array(most).keys()].map((k) => `${visible(lens.texts[at + k])} ${probabilities[at + k].toFixed(2)}`).join("   ");
+  };
+  const row = (l) => element("tr", { "data-level": l }, element("th", { scope: "row" }, `h${l}`),
+    ...[token, labels.length - 1].map((t) => element("td", {}, likely(l, t))), element("td", {}, value[l].toFixed(3)));
+  $("#lens-token").textContent = `at ${visible(labels[token])} (${token})`;
+  $("#lens tbody").replaceChildren(...[...Array(levels).keys()].reverse().map(row));
+  showDepth();
   showWriters();
   showAmplitude();
 }
@@ -90,6 +90,10 @@ export function showDepth() {
   $("#depth-shown").textContent = `h${depth}`;
   for (const row of document.querySelectorAll("#cone tbody tr")) {
     row.style.visibility = Number(row.dataset.level) > depth ? "hidden" : "visible";
+  }
+  for (const row of document.querySelectorAll("#lens tbody tr")) {
+    if (Number(row.dataset.level) === depth) row.setAttribute("aria-current", "true");
+    else row.removeAttribute("aria-current");
   }
 }
 

@@ -205,6 +205,7 @@ fn doctor_describes_the_machine() {
     let shown = doctor(&[]).done();
     for part in [
         &format!("resolvent {}, ", env!("CARGO_PKG_VERSION"))[..],
+        "compiler: rustc 1.",
         "system: ",
         "host  host executor, ",
         "auto is ",
@@ -220,6 +221,7 @@ fn doctor_describes_the_machine() {
     let json = doctor(&["--json"]).done();
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+    assert!(json["compiler"].as_str().is_some_and(|version| version.starts_with("rustc 1.")), "{json}");
     assert_eq!(json["variables"]["HF_TOKEN"], "(set)");
     assert_eq!(json["caches"][0]["parts"][0]["bytes"], 1500);
     let devices = json["devices"].as_array().expect("devices");

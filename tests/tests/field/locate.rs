@@ -10,15 +10,15 @@ use resolvent_tests::{Twin, observed, subjects, tangents};
 
 use super::{array, close, run};
 
-const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
+pub(super) const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
 
-fn source(twin: &Twin, (level, token): Place, vector: Vec<f32>) -> Source {
+pub(super) fn source(twin: &Twin, (level, token): Place, vector: Vec<f32>) -> Source {
     Source { site: Site::level(level, &twin.sizes()), token, vector }
 }
 
 /// Returns the columns of the operator of a place in the reference: the responses to unit sources of h at `levels`, or
 /// of the observables.
-fn columns(twin: &Twin, place: Place, levels: &[usize], observables: &[Observable]) -> Vec<Vec<f64>> {
+pub(super) fn columns(twin: &Twin, place: Place, levels: &[usize], observables: &[Observable]) -> Vec<Vec<f64>> {
     let d = twin.config.n_embd;
     let column = |i: usize| -> Vec<f64> {
         let unit = (0..d).map(|j| if i == j { 1.0 } else { 0.0 }).collect();
@@ -33,7 +33,7 @@ fn columns(twin: &Twin, place: Place, levels: &[usize], observables: &[Observabl
 
 /// Returns the log-density of r under N(0, tau^2 G G^T + sigma^2 I), by Cholesky, the most probable source, and the log
 /// determinant.
-fn dense(columns: &[Vec<f64>], r: &[f64], tau2: f64, sigma2: f64) -> (f64, Vec<f64>, f64) {
+pub(super) fn dense(columns: &[Vec<f64>], r: &[f64], tau2: f64, sigma2: f64) -> (f64, Vec<f64>, f64) {
     let g = Mat::from_fn(r.len(), columns.len(), |i, j| columns[j][i]);
     let r = Mat::from_fn(r.len(), 1, |i, _| r[i]);
     let covariance = tau2 * &g * g.transpose() + sigma2 * Mat::<f64>::identity(r.nrows(), r.nrows());
@@ -46,7 +46,7 @@ fn dense(columns: &[Vec<f64>], r: &[f64], tau2: f64, sigma2: f64) -> (f64, Vec<f
     (-0.5 * (constant + log_det + quadratic), found.col(0).iter().copied().collect(), log_det)
 }
 
-fn found(observed: &Observed<'_>, response: &[f32], options: &LocateOptions) -> Labelled {
+pub(super) fn found(observed: &Observed<'_>, response: &[f32], options: &LocateOptions) -> Labelled {
     locate(observed, response, options).unwrap_or_else(|e| panic!("{options:?}: {e}"))
 }
 

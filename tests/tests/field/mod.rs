@@ -21,6 +21,7 @@ mod interactions;
 mod invert;
 mod lens;
 mod locate;
+mod locate_several;
 mod noise;
 mod operator;
 mod overflow;

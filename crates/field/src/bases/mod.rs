@@ -26,6 +26,7 @@ pub use frames::Frames;
 
 /// A basis of the field.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Basis {
     /// The arrays `source [d, k]` and `readout [d, m]` of a safetensors file. Without `readout`, `source` serves as
     /// both.

@@ -57,6 +57,7 @@ impl FromStr for Ablation {
 
 /// What ranks the edges of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EdgeScore {
     /// A prediction.
     Predicted(EdgePredictor),

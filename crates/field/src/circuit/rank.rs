@@ -11,6 +11,7 @@ use crate::stats::choose;
 
 /// How edges are chosen by their scores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Selection {
     /// The edges with the largest sizes.
     #[default]

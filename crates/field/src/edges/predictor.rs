@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 
 /// A method that predicts the effects of patching edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum EdgePredictor {
     /// The derivative by what the reader reads, times the displacement of the writer.
     FirstOrder,

@@ -13,6 +13,7 @@ use crate::site_kind::SiteKind;
 
 /// Which patches at sites of one kind interact.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Interacting {
     /// At most so many, those with the largest first-order effects; they differ from prompt to prompt.
     Strongest(usize),

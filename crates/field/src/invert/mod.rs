@@ -31,6 +31,7 @@ use problem::Problem;
 
 /// Selects which sources are searched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Method {
     /// Sources of least energy over all allowed sites.
     LeastEnergy,

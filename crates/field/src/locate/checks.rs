@@ -14,7 +14,7 @@ use super::observed::Observed;
 const PROBES: usize = 8;
 
 /// Tolerance of both checks by forward mode. Each compares products of two passes in f32.
-const FORWARD: f64 = 1e-4;
+pub(super) const FORWARD: f64 = 1e-4;
 
 /// Checks the gram matrix and the products of a place, which come from sensitivities, by tangents of a few directions.
 /// `source` is the one found at the place, for the response of unit length.

@@ -64,13 +64,7 @@ impl<'a> Evidence<'a> {
     /// # Errors
     /// Elements that are not finite.
     pub(super) fn new(gram: MatRef<'_, f64>, products: MatRef<'_, f64>, assumed: &'a [Assumed]) -> Result<Self> {
-        let decomposed = gram.self_adjoint_eigen(Side::Lower).map_err(|_| {
-            let reason = "a gram matrix has elements that are not finite; run again with `--device host`";
-            Error::Input(reason.to_owned())
-        })?;
-        // Rounding may leave an eigenvalue of a semidefinite matrix just below 0.
-        let values: Vec<f64> = decomposed.S().column_vector().iter().map(|lam| lam.max(0.0)).collect();
-        let vectors = decomposed.U().to_owned();
+        let (values, vectors) = decomposed(gram)?;
         let along = vectors.transpose() * products;
         let trace: f64 = values.iter().sum();
         let mut widths: Vec<(f64, Vec<Width>)> = Vec::new();
@@ -116,6 +110,23 @@ impl<'a> Evidence<'a> {
         let used: f64 = self.values.iter().zip(&width.weights).map(|(lam, w)| lam * w).sum();
         (source, sigma2 * (count as f64 - used))
     }
+}
+
+/// Returns the eigenvalues, from 0 on, and the eigenvectors of a gram matrix.
+///
+/// # Errors
+/// Elements that are not finite.
+pub(super) fn decomposed(gram: MatRef<'_, f64>) -> Result<(Vec<f64>, Mat<f64>)> {
+    if gram.nrows() == 0 {
+        return Ok((Vec::new(), Mat::zeros(0, 0)));
+    }
+    let decomposed = gram.self_adjoint_eigen(Side::Lower).map_err(|_| {
+        let reason = "a gram matrix has elements that are not finite; run again with `--device host`";
+        Error::Input(reason.to_owned())
+    })?;
+    // Rounding may leave an eigenvalue of a semidefinite matrix just below 0.
+    let values = decomposed.S().column_vector().iter().map(|lam| lam.max(0.0)).collect();
+    Ok((values, decomposed.U().to_owned()))
 }
 
 /// Returns the posterior of places from their log evidences, with equal prior probabilities.

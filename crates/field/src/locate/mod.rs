@@ -13,6 +13,7 @@ mod evidence;
 mod file;
 mod gram;
 mod observed;
+mod several;
 
 use rayon::prelude::*;
 
@@ -41,11 +42,13 @@ pub struct LocateOptions {
     pub share: f64,
     /// Seed of the random sources.
     pub seed: u64,
+    /// Largest number of sources. One more is taken as long as the evidence of another one exceeds that of none.
+    pub sources: usize,
 }
 
 impl Default for LocateOptions {
     fn default() -> Self {
-        Self { noise: 0.01, length: None, draws: 4, share: 0.95, seed: 0 }
+        Self { noise: 0.01, length: None, draws: 4, share: 0.95, seed: 0, sources: 1 }
     }
 }
 
@@ -58,6 +61,11 @@ const LEAST_NOISE: f64 = 1e-4;
 /// `probability [K]`, the credible set, most probable first; `direction [d]`, the most probable source at the best
 /// place. Unless `draws` is 0: `resolution [L+1, T, L+1, T]`, the mean posterior of each place (first two axes) for
 /// random sources at each place (last two), and `identifiable [L+1, T]`, that of the source's own place.
+///
+/// With [`LocateOptions::sources`] above 1, the arrays above are of a single source, and `sources [S, 2]` are the
+/// places of S sources that explain the response together, with `source_directions [S, d]`, `gain [S]` (by how much
+/// each raised the log evidence; the first over noise alone) and `source_posteriors [S, L+1, T]`, the posterior of each
+/// beside the others; `misfit_together` is their misfit, and the certificate `together` their rest by forward mode.
 ///
 /// The metadata have `misfit`: `|r - G s|^2` over what the assumed noise leaves. It is about 1 for one source with that
 /// noise. Above, the response is not that of one small source, or the noise is larger, and the posterior is too narrow.
@@ -115,6 +123,20 @@ pub fn locate(observed: &Observed<'_>, response: &[f32], options: &LocateOptions
             .note("draws", options.draws.to_string())
             .note("seed", options.seed.to_string());
     }
+    if options.sources > 1 {
+        let several = several::several(observed, &responses[0], assumed[0], options.sources)?;
+        let (k, [levels, tokens]) = (several.places.len(), axes);
+        let vectors: Vec<f64> = several.vectors.iter().flatten().map(|x| x * size).collect();
+        result = result
+            .with("sources", &[("source", k), ("place", 2)], places(&several.places, tokens.1))
+            .with("source_directions", &[("source", k), ("d", d)], narrow(&vectors))
+            .with("source_posteriors", &[("source", k), levels, tokens], narrow(&several.posteriors.concat()))
+            .with("gain", &[("source", k)], narrow(&several.gains))
+            .note("sources_at_most", options.sources.to_string())
+            .note("sources", texts(&several.places, tokens.1))
+            .note("misfit_together", format!("{:.3}", several.misfit))
+            .certify(several.reproduces)?;
+    }
     for certificate in [tangents, reproduces].into_iter().chain(checks::adjoint_of_runs(observed)?) {
         result = result.certify(certificate)?;
     }
@@ -154,7 +176,7 @@ fn assumed(observed: &Observed<'_>, noise: f64, tau2: Option<f64>) -> Assumed {
 
 /// Checks the response and the options.
 fn check(observed: &Observed<'_>, response: &[f32], options: &LocateOptions) -> Result<()> {
-    let LocateOptions { noise, length, share, .. } = *options;
+    let LocateOptions { noise, length, share, sources, .. } = *options;
     let fail = |reason: String| Err(Error::Input(reason));
     if !(LEAST_NOISE..1.0).contains(&noise) {
         return fail(format!("noise {noise}: expected a share of the response from {LEAST_NOISE} to below 1"));
@@ -164,6 +186,9 @@ fn check(observed: &Observed<'_>, response: &[f32], options: &LocateOptions) -> 
     }
     if !(share > 0.0 && share <= 1.0) {
         return fail(format!("credible share {share}: expected a probability above 0, up to 1"));
+    }
+    if sources == 0 {
+        return fail("at most 0 sources: expected 1 or more".to_owned());
     }
     let (got, wanted) = (response.len(), observed.count());
     if got != wanted {

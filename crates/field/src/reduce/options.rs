@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 
 /// The sensitivities chi\[m, t\] that predict effects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Sensitivities {
     /// Those of the corrupted run.
     FirstOrder,

@@ -6,6 +6,7 @@ use resolvent_model::{Replacement, TokenPair};
 
 /// A null, in which one thing is undone and all others stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Null {
     /// A model of the same shape with weights as before training.
     Random,

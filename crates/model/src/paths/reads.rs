@@ -22,6 +22,7 @@ use crate::site::Site;
 
 /// Which linear readers of a site count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ReaderSet {
     /// Those that read it first: queries, keys, values and MLP of the next block; after the last block, the
     /// unembedding.

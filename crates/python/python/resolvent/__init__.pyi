@@ -347,12 +347,11 @@ class Run:
         seed: _Int = 0,
     ) -> Result: ...
     def locate(
-        self,
-        response: _Array,
-        *,
+        self, response: _Array, *,
         levels: Union[_Int, Sequence[_Int], NDArray[np.integer[Any]], None] = None,
         values: Union[Sequence[Union[Observable, tuple[Run, Observable]]], None] = None,
         noise: _Float = 0.01, length: Union[_Float, None] = None, draws: _Int = 4, share: _Float = 0.95, seed: _Int = 0,
+        sources: _Int = 1,
     ) -> Result: ...
     def transfer(
         self,

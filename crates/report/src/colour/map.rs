@@ -6,6 +6,7 @@ use super::oklab::{Rgb, oklch};
 
 /// Maps values to colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Map {
     /// Blue below zero, red above, pale at zero. Both sides are equally dark at equal magnitude. For effects and
     /// differences.

@@ -42,6 +42,7 @@ pub struct Series {
 
 /// A line across a plot.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Reference {
     /// A horizontal line at a value of the vertical axis.
     Level(f64, String),

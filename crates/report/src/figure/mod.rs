@@ -25,6 +25,7 @@ use crate::scene::{self, Scene, Use};
 
 /// A figure of any kind. It can be shown in a page or written to a file of its own.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Figure {
     /// Cells coloured by value.
     Heatmap(Heatmap),

@@ -20,6 +20,7 @@ pub struct Table {
 
 /// A cell of a [`Table`].
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Cell {
     /// A text, at the left of its column.
     Text(String),

@@ -63,6 +63,7 @@ pub struct Section {
 
 /// A part of a section.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Block {
     /// Paragraphs.
     Text(String),

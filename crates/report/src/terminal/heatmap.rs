@@ -11,6 +11,7 @@ use crate::tokens::are_from_end;
 
 /// How cells are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Style {
     /// Background colours: blue below zero, red above.
     Colour,

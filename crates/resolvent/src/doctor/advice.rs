@@ -77,6 +77,7 @@ mod tests {
         }));
         Diagnosis {
             version: "0",
+            compiler: "rustc",
             features: Vec::new(),
             is_debug: false,
             system: String::new(),

@@ -51,6 +51,8 @@ pub struct DeviceState {
 pub struct Diagnosis {
     /// The version of this program.
     pub version: &'static str,
+    /// The version of the compiler that built it, as `rustc --version` prints it.
+    pub compiler: &'static str,
     /// The features of Cargo that it was built with.
     pub features: Vec<&'static str>,
     /// Whether it was built without optimisation.
@@ -82,6 +84,7 @@ pub fn diagnose(test: bool) -> Diagnosis {
     let (caches, variables) = (folders::caches(), variables::set(|name| std::env::var_os(name)));
     let mut found = Diagnosis {
         version: env!("CARGO_PKG_VERSION"),
+        compiler: env!("RESOLVENT_COMPILER"),
         features: features(),
         is_debug: cfg!(debug_assertions),
         system: system(),
@@ -179,6 +182,7 @@ impl Diagnosis {
         json!({
             "schema": SCHEMA,
             "version": self.version,
+            "compiler": self.compiler,
             "features": self.features,
             "debug": self.is_debug,
             "system": self.system,

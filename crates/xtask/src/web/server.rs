@@ -78,13 +78,17 @@ fn answer(connection: &TcpStream, folder: &Path) -> std::io::Result<()> {
     write!(
         out,
         "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: no-cache\r\n\
-         ETag: {tag}\r\nConnection: close\r\n\r\n"
+         Content-Security-Policy: {POLICY}\r\nETag: {tag}\r\nConnection: close\r\n\r\n"
     )?;
     if method == "GET" {
         std::io::copy(&mut file, &mut out)?;
     }
     Ok(())
 }
+
+/// What a worker may reach, which has the policy of its own file: this server alone. The page has its policy in itself.
+const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self' blob:; \
+    style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; base-uri 'none'; form-action 'none'";
 
 /// Returns the file that the path of a request names, relative to the folder; `None` if it leads out of it.
 fn inside(path: &str) -> Option<PathBuf> {

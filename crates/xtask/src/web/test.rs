@@ -10,6 +10,7 @@ use crate::process::{Result, cargo, root, run};
 const DOWN: &str = "\u{e015}";
 const ENTER: &str = "\u{e007}";
 const RIGHT: &str = "\u{e014}";
+const LEFT: &str = "\u{e012}";
 
 type Step = fn(&Page) -> Result;
 
@@ -97,6 +98,13 @@ impl Page {
         self.is("location.hash.includes('place=4%2C9')")?;
         self.is("document.querySelectorAll('#cone [role=gridcell]').length === 9 * 14")?;
         self.is("document.querySelectorAll('#lens tbody tr').length === 9")?;
+        // The read-out is of the chosen token too, and its marked row follows the depth.
+        self.is("document.querySelector('#lens-token').textContent.includes('(9)')")?;
+        self.is(
+            "document.querySelector('#lens [aria-current]').dataset.level === document.querySelector('#depth').value",
+        )?;
+        browser.keys("#depth", LEFT)?;
+        self.is("document.querySelector('#lens [aria-current]').dataset.level === '7'")?;
         self.compare_all(&["patch", "sensitivity", "green", "lens", "regime", "writers"])?;
         // The displacement with amplitude 1 is the patch.
         let [finite, effect] = [

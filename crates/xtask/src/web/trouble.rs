@@ -66,7 +66,7 @@ impl Page {
             (
                 vec![file("stranger", "config.json", stranger.as_bytes())?, tokenizer, weights.clone()],
                 &[
-                    "config.json: this family of models is not supported (model_type is `mamba`)",
+                    "config.json: this family of models is not supported (model_type is `mamba`, and it needs state-space",
                     "supported values of model_type: ",
                 ],
             ),
