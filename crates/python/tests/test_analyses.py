@@ -135,13 +135,15 @@ def test_locate():
     assert tuple(found["best"][0]) == (1, 2) and found.values.shape == found["identifiable"].shape == (3, 5)
     both = run.locate(response, levels=[-2, -1], draws=0)
     assert tuple(both["best"][0]) == (1, 2) and "resolution" not in both.arrays
+    two = run.locate(response + run.green((0, 4), "random:5")["response"], sources=3, draws=0)
+    assert sorted(map(tuple, two["sources"])) == [(0, 4), (1, 2)] and two["gain"].shape == (2,)
     values = [logit(token) for token in range(5)]
     changes = [(run.sensitivity(j)["sensitivity"][0, 2]).sum() for j in values]
     few = run.locate(changes, values=values, draws=1)
     assert few.metadata["observed_count"] == "5" and len(few["best"]) > 1
     same = run.locate(changes, values=[(run, j) for j in values], draws=0)
     np.testing.assert_array_equal(same.values, few.values)
-    for wrong in (dict(levels=[-1], values=values), dict(noise=0), dict(length=-1)):
+    for wrong in (dict(levels=[-1], values=values), dict(noise=0), dict(length=-1), dict(sources=0)):
         with pytest.raises(ValueError):
             run.locate(response, **wrong)
 

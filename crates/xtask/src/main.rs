@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use verb::Verb;
 
-const VERBS: [Verb; 20] = [
+const VERBS: [Verb; 21] = [
     verbs::check::VERB,
     verbs::shaders::VERB,
     verbs::test::VERB,
@@ -35,6 +35,7 @@ const VERBS: [Verb; 20] = [
     verbs::capi::VERB,
     verbs::header::VERB,
     verbs::api::VERB,
+    verbs::arm::VERB,
     verbs::deny::VERB,
     verbs::sanitize::VERB,
     verbs::real::VERB,

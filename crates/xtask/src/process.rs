@@ -83,6 +83,18 @@ pub(crate) fn apt_install(what: &str, packages: &[&str]) -> Option<Result> {
     Some(run(apt_get().args(["update", "-q"])).and_then(|()| run(apt_get().args(install).args(packages))))
 }
 
+/// Installs a program from Debian's packages where it is missing and can be installed.
+///
+/// # Errors
+/// It is missing, and this user cannot install packages, or they do not install.
+pub(crate) fn need(program: &str, packages: &[&str]) -> Result {
+    if is_installed(program) {
+        return Ok(());
+    }
+    let advice = format!("{program} is not installed (Debian and Ubuntu: `apt-get install {}`)", packages.join(" "));
+    apt_install(program, packages).unwrap_or(Err(advice))
+}
+
 fn show(command: &Command) -> String {
     let program = PathBuf::from(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();

@@ -1,6 +1,7 @@
 //! The verbs, one for each file.
 
 pub(crate) mod api;
+pub(crate) mod arm;
 pub(crate) mod bench;
 pub(crate) mod capi;
 pub(crate) mod check;

@@ -2,7 +2,7 @@
 
 use crate::{
     Verb,
-    process::{Result, apt_install, is_installed, run},
+    process::{Result, need, run},
     toolchain::Toolchain,
 };
 
@@ -39,11 +39,7 @@ const DLLTOOL: [&str; 2] = ["x86_64-w64-mingw32-dlltool", "binutils-mingw-w64-x8
 /// Makes the tools available that a target needs.
 fn make_available(target: &str) -> Result {
     let [tool, package] = DLLTOOL;
-    if !target.contains("windows") || cfg!(windows) || is_installed(tool) {
-        return Ok(());
-    }
-    let advice = format!("{tool} is not installed (Debian and Ubuntu: `apt-get install {package}`)");
-    apt_install(tool, &[package]).unwrap_or(Err(advice))
+    if target.contains("windows") && !cfg!(windows) { need(tool, &[package]) } else { Ok(()) }
 }
 
 fn platforms(arguments: &[String]) -> Result {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::{
     Verb,
-    process::{Result, apt_install, is_installed, output, root, run},
+    process::{Result, need, output, root, run},
     toolchain::Toolchain,
 };
 
@@ -27,18 +27,9 @@ fn folder() -> PathBuf {
     root().join("target/windows")
 }
 
-/// Installs a program where it is missing and can be installed.
-fn need(program: &str, package: &str) -> Result {
-    if is_installed(program) {
-        return Ok(());
-    }
-    let advice = format!("{program} is not installed (Debian and Ubuntu: `apt-get install {package}`)");
-    apt_install(program, &[package]).unwrap_or(Err(advice))
-}
-
 /// Builds the command, and returns its path.
 fn build() -> Result<PathBuf> {
-    need("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64-win32")?;
+    need("x86_64-w64-mingw32-gcc", &["gcc-mingw-w64-x86-64-win32"])?;
     let toolchain = Toolchain::find(TARGET)?;
     // Downloads need C code of a library for cryptography.
     let what = ["build", "--release", "--package", "resolvent-cli", "--no-default-features", "--features", "atlas"];
@@ -52,7 +43,7 @@ fn build() -> Result<PathBuf> {
 
 /// Runs the command as a user would, in a folder whose name has spaces and letters beyond ASCII.
 fn try_out(program: &Path) -> Result {
-    need("wine", "wine")?;
+    need("wine", &["wine"])?;
     let place = folder().join("café in Zürich");
     let _absent = fs::remove_dir_all(&place);
     let model = place.join("naïve model");
