@@ -142,7 +142,7 @@ fn beside(observed: &Observed<'_>, response: &[f32], assumed: Assumed, others: &
             }
         }
     }
-    let best = best.ok_or_else(|| Error::Input("there is no place for a source; give a longer prompt".to_owned()))?;
+    let best = best.ok_or_else(|| Error::Input("the field has no places; give a longer prompt".to_owned()))?;
     Ok(Found { scores, ..best })
 }
 
