@@ -172,14 +172,25 @@ impl<S: Simd> Tile<'_, S> {
         let panel = S::as_simd_f32s(panel).0.as_chunks::<VECTORS>().0;
         let rows: [&[f32]; R] = std::array::from_fn(|i| &x[(first + i) * k..][..panel.len()]);
         let mut sums = [[simd.splat_f32s(0.0); VECTORS]; R];
-        for (d, w) in panel.iter().enumerate() {
-            for (sums, row) in sums.iter_mut().zip(rows) {
-                let x = simd.splat_f32s(row[d]);
-                for (sum, w) in sums.iter_mut().zip(w) {
-                    *sum = simd.mul_add_e_f32s(x, *w, *sum);
+        // Every sum has an index that is known before any loop is unrolled, here and where they are copied: otherwise
+        // the compiler writes some of them to memory in each step.
+        macro_rules! add {
+            ($w:ident, $d:ident, $($i:literal)*) => {$(
+                if $i < R {
+                    let x = simd.splat_f32s(rows[$i][$d]);
+                    add!($w, x, $i: 0 1 2 3);
                 }
-            }
+            )*};
+            ($w:ident, $x:ident, $i:literal: $($v:literal)*) => {$(
+                if $v < VECTORS {
+                    sums[$i][$v] = simd.mul_add_e_f32s($x, $w[$v], sums[$i][$v]);
+                }
+            )*};
         }
+        for (d, w) in panel.iter().enumerate() {
+            add!(w, d, 0 1 2 3 4 5 6 7);
+        }
+        let sums = sums;
         for (sums, y) in sums.iter().zip(&mut y[first..]) {
             let to = y.len().min(column + VECTORS * S::F32_LANES);
             let (whole, edge) = S::as_mut_simd_f32s(&mut y[column..to]);
