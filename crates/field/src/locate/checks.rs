@@ -27,7 +27,7 @@ pub(super) const FORWARD: f64 = 1e-4;
 pub(super) fn by_tangents(
     observed: &Observed<'_>,
     (level, token): Place,
-    Gram { gram, products }: &Gram,
+    Gram { gram, products, .. }: &Gram,
     (source, response): (&[f64], &[f32]),
 ) -> Result<[Certificate; 2]> {
     let (d, sizes) = (observed.width(), observed.run().model().sizes());

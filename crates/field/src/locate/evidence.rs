@@ -48,23 +48,24 @@ impl Width {
 pub(super) struct Evidence<'a> {
     /// Of each response.
     assumed: &'a [Assumed],
-    /// `[d]`, from 0 on.
+    /// `[R]`, from 0 on: all that are not zero.
     values: Vec<f64>,
-    /// Eigenvectors, as columns `[d, d]`.
+    /// Eigenvectors, as columns `[d, R]`.
     vectors: Mat<f64>,
-    /// `u_i . b`, `[d, N]` for N responses.
+    /// `u_i . b`, `[R, N]` for N responses.
     along: Mat<f64>,
     /// The grid of widths for each variance of the noise.
     widths: Vec<(f64, Vec<Width>)>,
 }
 
 impl<'a> Evidence<'a> {
-    /// Decomposes the gram matrix `[d, d]` of a place, given the products b `[d, N]` with N responses of unit length.
-    ///
-    /// # Errors
-    /// Elements that are not finite.
-    pub(super) fn new(gram: MatRef<'_, f64>, products: MatRef<'_, f64>, assumed: &'a [Assumed]) -> Result<Self> {
-        let (values, vectors) = decomposed(gram)?;
+    /// Takes the eigenvalues and eigenvectors of the gram matrix of a place, without those that are zero, and the
+    /// products b `[d, N]` with N responses of unit length.
+    pub(super) fn new(
+        (values, vectors): (Vec<f64>, Mat<f64>),
+        products: MatRef<'_, f64>,
+        assumed: &'a [Assumed],
+    ) -> Self {
         let along = vectors.transpose() * products;
         let trace: f64 = values.iter().sum();
         let mut widths: Vec<(f64, Vec<Width>)> = Vec::new();
@@ -78,7 +79,7 @@ impl<'a> Evidence<'a> {
                 widths.push((sigma2, grid));
             }
         }
-        Ok(Self { assumed, values, vectors, along, widths })
+        Self { assumed, values, vectors, along, widths }
     }
 
     /// Returns the log evidence of response n and the tau^2 that it assumes: the given one, or the best of the grid.
@@ -105,8 +106,8 @@ impl<'a> Evidence<'a> {
         let Assumed { count, sigma2, .. } = self.assumed[n];
         let width = Width::new(&self.values, sigma2, tau2);
         let scaled: Vec<f64> = self.along.col(n).iter().zip(&width.weights).map(|(c, w)| c * w).collect();
-        let d = scaled.len();
-        let source = (0..d).map(|i| (0..d).map(|j| self.vectors[(i, j)] * scaled[j]).sum()).collect();
+        let row = |i: usize| scaled.iter().enumerate().map(|(j, c)| self.vectors[(i, j)] * c).sum();
+        let source = (0..self.vectors.nrows()).map(row).collect();
         let used: f64 = self.values.iter().zip(&width.weights).map(|(lam, w)| lam * w).sum();
         (source, sigma2 * (count as f64 - used))
     }
@@ -164,7 +165,8 @@ mod tests {
         let mat = |x: f64| Mat::from_fn(1, 1, |_, _| x);
         let assumed = [Some(tau2), None, Some(1e-6)].map(|tau2| Assumed { count: 2, sigma2, tau2 });
         let products = Mat::from_fn(1, 3, |_, _| b);
-        let place = Evidence::new(mat(gram).as_ref(), products.as_ref(), &assumed).expect("finite");
+        let decomposed = decomposed(mat(gram).as_ref()).expect("finite");
+        let place = Evidence::new(decomposed, products.as_ref(), &assumed);
         let c = |i: usize, j: usize| tau2 * g[i] * g[j] + if i == j { sigma2 } else { 0.0 };
         let det = c(0, 0) * c(1, 1) - c(0, 1) * c(1, 0);
         let q = (c(1, 1) * r[0] * r[0] - 2.0 * c(0, 1) * r[0] * r[1] + c(0, 0) * r[1] * r[1]) / det;

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use crate::certificate::norm;
 use crate::error::Result;
 
+use super::evidence::decomposed;
 use super::observed::Observed;
 
 /// The gram matrix of a place and its products with N responses.
@@ -18,7 +19,34 @@ pub(super) struct Gram {
     pub(super) gram: Mat<f64>,
     /// `G^T r`, `[d, N]`
     pub(super) products: Mat<f64>,
+    /// `G^T` itself, `[d, M]`, where fewer numbers are observed than a source has.
+    rows: Option<Mat<f64>>,
 }
+
+impl Gram {
+    /// Returns the gram matrix `[d, d]` and the products `[d, N]` of a place as they are given.
+    pub(super) fn new(gram: Mat<f64>, products: Mat<f64>) -> Self {
+        Self { gram, products, rows: None }
+    }
+
+    /// Returns the eigenvalues that are not zero, and their eigenvectors as columns. Of M rows, there are M at most:
+    /// those of `G G^T`, whose decomposition takes `(d / M)^3` times less.
+    ///
+    /// # Errors
+    /// Elements that are not finite.
+    pub(super) fn decomposed(&self) -> Result<(Vec<f64>, Mat<f64>)> {
+        let Some(rows) = &self.rows else { return decomposed(self.gram.as_ref()) };
+        let (values, across) = decomposed((rows.transpose() * rows).as_ref())?;
+        let most = values.iter().copied().fold(0.0, f64::max);
+        let heard: Vec<usize> = (0..values.len()).filter(|&i| values[i] > ROUNDING * most).collect();
+        let along = rows * across;
+        let vectors = Mat::from_fn(rows.nrows(), heard.len(), |i, j| along[(i, heard[j])] / values[heard[j]].sqrt());
+        Ok((heard.into_iter().map(|i| values[i]).collect(), vectors))
+    }
+}
+
+/// Eigenvalues below this share of the largest are rounding errors of f64.
+const ROUNDING: f64 = 1e-13;
 
 /// Computes the gram matrices of every place of `levels`, `[levels, T]`, and their products with responses `[M]` each.
 ///
@@ -27,12 +55,19 @@ pub(super) struct Gram {
 pub(super) fn grams(observed: &Observed<'_>, levels: &[usize], responses: &[Vec<f32>]) -> Result<Vec<Gram>> {
     let (d, (_, tokens)) = (observed.width(), observed.places());
     let (places, n) = (levels.len() * tokens, responses.len());
-    let zero = || Gram { gram: Mat::zeros(d, d), products: Mat::zeros(d, n) };
+    let count = observed.count();
+    let rows = || (2 * count <= d).then(|| Mat::zeros(d, count));
+    let zero = || Gram { gram: Mat::zeros(d, d), products: Mat::zeros(d, n), rows: rows() };
     let mut all: Vec<Gram> = (0..places).map(|_| zero()).collect();
     observed.rows(levels, &mut |first, rows| {
         let count = rows.len() / (places * d);
-        all.par_iter_mut().enumerate().for_each(|(place, Gram { gram, products })| {
+        all.par_iter_mut().enumerate().for_each(|(place, Gram { gram, products, rows: all })| {
             let row = |m: usize| &rows[(m * places + place) * d..][..d];
+            if let Some(all) = all {
+                for m in 0..count {
+                    all.col_mut(first + m).iter_mut().zip(row(m)).for_each(|(to, x)| *to = f64::from(*x));
+                }
+            }
             // What a source at the place cannot reach has rows of zeros.
             let reached: Vec<usize> = (0..count).filter(|&m| norm(row(m)) > 0.0).collect();
             let x = Mat::from_fn(d, reached.len(), |i, m| f64::from(row(reached[m])[i]));

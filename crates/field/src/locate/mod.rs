@@ -235,7 +235,7 @@ fn search(observed: &Observed<'_>, responses: &[Vec<f32>], assumed: &[Assumed]) 
     let (mut scores, mut best): (Vec<Vec<f64>>, Option<Best>) = (Vec::new(), None);
     for part in all.chunks(levels_at_once(observed, responses.len(), memory)) {
         let grams = grams(observed, part, responses)?;
-        let evidence = |Gram { gram, products }: &Gram| Evidence::new(gram.as_ref(), products.as_ref(), assumed);
+        let evidence = |gram: &Gram| Ok(Evidence::new(gram.decomposed()?, gram.products.as_ref(), assumed));
         let evidences: Vec<Evidence<'_>> = grams.par_iter().map(evidence).collect::<Result<_>>()?;
         let of_place =
             |evidence: &Evidence<'_>| -> Vec<f64> { (0..responses.len()).map(|n| evidence.of(n).0).collect() };

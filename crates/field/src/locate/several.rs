@@ -129,7 +129,7 @@ fn beside(observed: &Observed<'_>, response: &[f32], assumed: Assumed, others: &
         let grams = grams(observed, part, &responses)?;
         let evidence = |gram: &Gram| -> Result<(f64, f64)> {
             let left = left(gram, &along);
-            let evidence = Evidence::new(left.gram.as_ref(), left.products.as_ref(), std::slice::from_ref(&assumed))?;
+            let evidence = Evidence::new(left.decomposed()?, left.products.as_ref(), std::slice::from_ref(&assumed));
             Ok(evidence.of(0))
         };
         let found: Vec<(f64, f64)> = grams.par_iter().map(evidence).collect::<Result<_>>()?;
@@ -148,12 +148,12 @@ fn beside(observed: &Observed<'_>, response: &[f32], assumed: Assumed, others: &
 
 /// Returns what is left of a gram matrix and of the product with the response, where the other products are with the
 /// columns of B, and `along` is `B^T r`.
-fn left(Gram { gram, products }: &Gram, along: &[f64]) -> Gram {
+fn left(Gram { gram, products, .. }: &Gram, along: &[f64]) -> Gram {
     let (d, n) = (gram.nrows(), along.len());
     let through = products.subcols(1, n);
     let gram = gram - through * through.transpose();
     let explained = through * Mat::from_fn(n, 1, |i, _| along[i]);
-    Gram { gram, products: Mat::from_fn(d, 1, |i, _| products[(i, 0)] - explained[(i, 0)]) }
+    Gram::new(gram, Mat::from_fn(d, 1, |i, _| products[(i, 0)] - explained[(i, 0)]))
 }
 
 /// Sources at known places, whose vectors are not known.
