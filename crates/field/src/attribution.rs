@@ -94,15 +94,17 @@ pub(crate) fn attribute_beside(
     let direct: Vec<f64> = outputs.data.chunks(tokens * d).flat_map(|rows| products(rows, &u)).collect();
     let biases: Vec<f64> = outputs.biases.chunks(tokens * d).flat_map(|rows| products(rows, &u)).collect();
     let chi = Sensitivities::new(run, observable)?;
-    let through = |writer: &Writer| products(outputs.get(*writer, &sizes), &chi.by(*writer));
-    let first_order: Vec<f64> = writers.iter().flat_map(through).collect();
     // Over random directions of d elements, `<u, w>^2` is `|u|^2 |w|^2 / d` in the mean.
     let random = |rows: &[f32], u: &[f32]| -> Vec<f64> {
         rows.chunks(d).zip(u.chunks(d)).map(|(row, u)| norm(row) * norm(u) / (d as f64).sqrt()).collect()
     };
     let random_direct: Vec<f64> = outputs.data.chunks(tokens * d).flat_map(|rows| random(rows, &u)).collect();
-    let random_through = |writer: &Writer| random(outputs.get(*writer, &sizes), &chi.by(*writer));
-    let random_first_order: Vec<f64> = writers.iter().flat_map(random_through).collect();
+    let (mut first_order, mut random_first_order): (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
+    for &writer in &writers {
+        let (rows, chi) = (outputs.get(writer, &sizes), chi.by(writer));
+        first_order.extend(products(rows, &chi));
+        random_first_order.extend(random(rows, &chi));
+    }
     let beside = controls::other_prompts(&outputs, others, &u, &chi)?;
     let value = run.value(observable)?;
     let zero: Vec<Edit> = (0..tokens).map(|t| Edit::ablate(last, t)).collect();

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use resolvent_model::{Edge, Mode, Model, Observable, Reader, Run, Site, Sizes, StreamEdits, Writer, path_sites};
 
+use crate::certificate::norm;
 use crate::derivatives::derivatives;
 use crate::error::Result;
 use crate::labelled::Labelled;
@@ -63,6 +64,15 @@ impl Sensitivities {
 /// Returns the rows of the last `to` of `from` tokens of each writer, `[W, to, d]`.
 pub(crate) fn last_rows(rows: &[f32], [from, to]: [usize; 2], d: usize) -> Vec<f32> {
     rows.chunks(from * d).flat_map(|of_writer| &of_writer[(from - to) * d..]).copied().collect()
+}
+
+/// Gives each piece of `size` elements of `rows` the norm that the piece of `own` has. Zeros stay zeros.
+pub(crate) fn match_norms(rows: &mut [f32], own: &[f32], size: usize) {
+    for (piece, own) in rows.chunks_mut(size).zip(own.chunks(size)) {
+        let (from, to) = (norm(piece), norm(own));
+        let share = if from > 0.0 { (to / from) as f32 } else { 0.0 };
+        piece.iter_mut().for_each(|x| *x *= share);
+    }
 }
 
 #[cfg(test)]

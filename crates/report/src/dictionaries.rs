@@ -30,19 +30,18 @@ pub fn strongest_features(title: &str, result: &Labelled, labels: &[String]) -> 
         table.row([Cell::from(format!("{id}"))].into_iter().chain(numbers.map(Cell::from)).chain(last))
     };
     let table = ids.iter().enumerate().fold(Table::new(title, &columns), row);
-    let mut last = vec![Cell::from("error"), error.iter().sum::<f32>().into(), Cell::from("")];
-    last.extend(others.map(|_| Cell::from("")));
-    last.extend(error_exact.map(|exact| Cell::from(exact[0])));
-    last.extend(kernel.map(|_| Cell::from("")));
-    last.push(Cell::from(""));
-    let table = table.row(last);
-    let Some(skip) = of("skip_first_order") else { return Some(table) };
-    let mut last = vec![Cell::from("skip connection"), skip.iter().sum::<f32>().into(), Cell::from("")];
-    last.extend(others.map(|_| Cell::from("")));
-    last.extend(of("skip_exact").map(|exact| Cell::from(exact[0])));
-    last.extend(kernel.map(|_| Cell::from("")));
-    last.push(Cell::from(""));
-    Some(table.row(last))
+    // What is no feature has no control, no kernel and no single token.
+    let rest = |table: Table, name: &str, [first, exactly]: [Option<&[f32]>; 2]| {
+        let Some(first) = first else { return table };
+        let none = || Cell::from("");
+        let mut row = vec![Cell::from(name), first.iter().sum::<f32>().into(), none()];
+        row.extend(others.map(|_| none()));
+        row.extend(exactly.map(|exact| Cell::from(exact[0])));
+        row.extend(kernel.map(|_| none()));
+        table.row(row.into_iter().chain([none()]))
+    };
+    let table = rest(table, "error", [Some(error), error_exact]);
+    Some(rest(table, "skip connection", [of("skip_first_order"), of("skip_exact")]))
 }
 
 #[cfg(test)]

@@ -174,8 +174,8 @@ impl<S: Simd> Tile<'_, S> {
         let panel = S::as_simd_f32s(panel).0.as_chunks::<VECTORS>().0;
         let rows: [&[f32]; R] = std::array::from_fn(|i| &x[(first + i) * k..][..panel.len()]);
         let mut sums = [[simd.splat_f32s(0.0); VECTORS]; R];
-        // Every sum has an index that is known before any loop is unrolled, here and where they are copied: otherwise
-        // the compiler writes some of them to memory in each step.
+        // The indices of sums are literals, and what is stored below is a copy. With the index of a loop, the compiler
+        // writes some of the sums to memory in each step.
         macro_rules! add {
             ($w:ident, $d:ident, $($i:literal)*) => {$(
                 if $i < R {

@@ -3,9 +3,8 @@
 use resolvent_model::{Outputs, Run, Writer, outputs_of};
 
 use super::products;
-use crate::certificate::norm;
 use crate::error::Result;
-use crate::nodes::{Sensitivities, last_rows};
+use crate::nodes::{Sensitivities, last_rows, match_norms};
 
 /// The arrays of [`other_prompts`].
 pub(super) const NAMES: [&str; 2] = ["other_prompts_direct", "other_prompts_first_order"];
@@ -27,11 +26,7 @@ pub(super) fn other_prompts(
     for other in others {
         let found = outputs_of(&[other])?.remove(0);
         let mut rows = last_rows(&found.data, [found.tokens, own.tokens], d);
-        for (other, own) in rows.chunks_mut(d).zip(own.data.chunks(d)) {
-            let (from, to) = (norm(other), norm(own));
-            let share = if from > 0.0 { (to / from) as f32 } else { 0.0 };
-            other.iter_mut().for_each(|x| *x *= share);
-        }
+        match_norms(&mut rows, &own.data, d);
         let writers = Writer::all(other.model().sizes());
         for (w, (writer, rows)) in writers.into_iter().zip(rows.chunks(size)).enumerate() {
             for (squares, derivative) in squares.iter_mut().zip([u, &chi.by(writer)]) {

@@ -52,7 +52,9 @@ pub(super) fn with_first_order(
                     let effect = f64::from(*c) * f64::from(*a);
                     sums[block * sizes.inner + neuron] += effect;
                     most = most.max((effect as f32).abs());
-                    largest.push(At { block, token, neuron, effect: effect as f32 });
+                    if listed > 0 {
+                        largest.push(At { block, token, neuron, effect: effect as f32 });
+                    }
                 }
                 if row.as_ref().is_none_or(|row| most > row.0) {
                     let source = Source { site: Site::MlpPost(block), token, vector: values.to_vec() };

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use resolvent_model::{Architecture, Edge, Sizes, StreamEdits, Writer, gaussian};
 
-use crate::certificate::norm;
+use crate::nodes::match_norms;
 
 /// The edges whose scores are computed, and the displacements of their writers.
 pub(crate) struct Scores<'a> {
@@ -109,22 +109,14 @@ impl Scores<'_> {
     pub(crate) fn randomised(&self, seed: u64) -> Vec<f32> {
         let d = self.sizes().d;
         let mut moved = gaussian(seed, self.displacement.len());
-        for (random, own) in moved.chunks_mut(d).zip(self.displacement.chunks(d)) {
-            let share = (norm(own) / norm(random)) as f32;
-            random.iter_mut().for_each(|x| *x *= share);
-        }
+        match_norms(&mut moved, self.displacement, d);
         moved
     }
 
     /// Returns displacements `[W, T, d]` of other prompts, with the norm of each writer that the displacements here
     /// have.
     pub(crate) fn matched(&self, mut others: Vec<f32>) -> Vec<f32> {
-        let size = self.displacement.len() / self.writers();
-        for (other, own) in others.chunks_mut(size).zip(self.displacement.chunks(size)) {
-            let (from, to) = (norm(other), norm(own));
-            let share = if from > 0.0 { (to / from) as f32 } else { 0.0 };
-            other.iter_mut().for_each(|x| *x *= share);
-        }
+        match_norms(&mut others, self.displacement, self.displacement.len() / self.writers());
         others
     }
 

@@ -7,7 +7,6 @@ use crate::certificate::{Certificate, adjoint_all, dot, narrow, norm, worse};
 use crate::error::Result;
 use crate::place::Place;
 
-use super::gram::Gram;
 use super::observed::Observed;
 
 /// Number of directions in which the gram matrix is checked: the source that was found, and random ones.
@@ -27,7 +26,7 @@ pub(super) const FORWARD: f64 = 1e-4;
 pub(super) fn by_tangents(
     observed: &Observed<'_>,
     (level, token): Place,
-    Gram { gram, products, .. }: &Gram,
+    (gram, products): (&Mat<f64>, &Mat<f64>),
     (source, response): (&[f64], &[f32]),
 ) -> Result<[Certificate; 2]> {
     let (d, sizes) = (observed.width(), observed.run().model().sizes());

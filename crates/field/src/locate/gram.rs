@@ -13,20 +13,33 @@ use crate::error::Result;
 use super::evidence::decomposed;
 use super::observed::Observed;
 
-/// The gram matrix of a place and its products with N responses.
+/// What the evidence takes from the operator of a place, and its products with N responses.
 pub(super) struct Gram {
-    /// `G^T G`, `[d, d]`
-    pub(super) gram: Mat<f64>,
+    of: Operator,
     /// `G^T r`, `[d, N]`
     pub(super) products: Mat<f64>,
-    /// `G^T` itself, `[d, M]`, where fewer numbers are observed than a source has.
-    rows: Option<Mat<f64>>,
+}
+
+/// The smaller of two matrices that have the same eigenvalues.
+enum Operator {
+    /// `G^T G`, `[d, d]`
+    Gram(Mat<f64>),
+    /// `G^T`, `[d, M]`, where M, the number of observed numbers, is at most half of d.
+    Rows(Mat<f64>),
 }
 
 impl Gram {
-    /// Returns the gram matrix `[d, d]` and the products `[d, N]` of a place as they are given.
+    /// Takes a gram matrix `[d, d]` and the products `[d, N]`.
     pub(super) fn new(gram: Mat<f64>, products: Mat<f64>) -> Self {
-        Self { gram, products, rows: None }
+        Self { of: Operator::Gram(gram), products }
+    }
+
+    /// Returns the gram matrix `G^T G`, `[d, d]`.
+    pub(super) fn gram(&self) -> Mat<f64> {
+        match &self.of {
+            Operator::Gram(gram) => gram.clone(),
+            Operator::Rows(rows) => rows * rows.transpose(),
+        }
     }
 
     /// Returns the eigenvalues that are not zero, and their eigenvectors as columns. Of M rows, there are M at most:
@@ -35,7 +48,10 @@ impl Gram {
     /// # Errors
     /// Elements that are not finite.
     pub(super) fn decomposed(&self) -> Result<(Vec<f64>, Mat<f64>)> {
-        let Some(rows) = &self.rows else { return decomposed(self.gram.as_ref()) };
+        let rows = match &self.of {
+            Operator::Gram(gram) => return decomposed(gram.as_ref()),
+            Operator::Rows(rows) => rows,
+        };
         let (values, across) = decomposed((rows.transpose() * rows).as_ref())?;
         let most = values.iter().copied().fold(0.0, f64::max);
         let heard: Vec<usize> = (0..values.len()).filter(|&i| values[i] > ROUNDING * most).collect();
@@ -55,24 +71,24 @@ const ROUNDING: f64 = 1e-13;
 pub(super) fn grams(observed: &Observed<'_>, levels: &[usize], responses: &[Vec<f32>]) -> Result<Vec<Gram>> {
     let (d, (_, tokens)) = (observed.width(), observed.places());
     let (places, n) = (levels.len() * tokens, responses.len());
-    let count = observed.count();
-    let rows = || (2 * count <= d).then(|| Mat::zeros(d, count));
-    let zero = || Gram { gram: Mat::zeros(d, d), products: Mat::zeros(d, n), rows: rows() };
+    let few = Some(observed.count()).filter(|count| 2 * count <= d);
+    let operator = || few.map_or_else(|| Operator::Gram(Mat::zeros(d, d)), |m| Operator::Rows(Mat::zeros(d, m)));
+    let zero = || Gram { of: operator(), products: Mat::zeros(d, n) };
     let mut all: Vec<Gram> = (0..places).map(|_| zero()).collect();
     observed.rows(levels, &mut |first, rows| {
         let count = rows.len() / (places * d);
-        all.par_iter_mut().enumerate().for_each(|(place, Gram { gram, products, rows: all })| {
+        all.par_iter_mut().enumerate().for_each(|(place, Gram { of, products })| {
             let row = |m: usize| &rows[(m * places + place) * d..][..d];
-            if let Some(all) = all {
-                for m in 0..count {
-                    all.col_mut(first + m).iter_mut().zip(row(m)).for_each(|(to, x)| *to = f64::from(*x));
-                }
-            }
             // What a source at the place cannot reach has rows of zeros.
             let reached: Vec<usize> = (0..count).filter(|&m| norm(row(m)) > 0.0).collect();
             let x = Mat::from_fn(d, reached.len(), |i, m| f64::from(row(reached[m])[i]));
             let r = Mat::from_fn(reached.len(), n, |m, k| f64::from(responses[k][first + reached[m]]));
-            matmul(gram.as_mut(), Accum::Add, x.as_ref(), x.transpose(), 1.0, Par::Seq);
+            match of {
+                Operator::Gram(gram) => matmul(gram.as_mut(), Accum::Add, x.as_ref(), x.transpose(), 1.0, Par::Seq),
+                Operator::Rows(all) => {
+                    reached.iter().zip(x.col_iter()).for_each(|(m, row)| all.col_mut(first + m).copy_from(row));
+                }
+            }
             matmul(products.as_mut(), Accum::Add, x.as_ref(), r.as_ref(), 1.0, Par::Seq);
         });
     })?;

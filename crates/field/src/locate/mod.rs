@@ -15,6 +15,7 @@ mod gram;
 mod observed;
 mod several;
 
+use faer::Mat;
 use rayon::prelude::*;
 
 use crate::certificate::{narrow, norm};
@@ -25,6 +26,7 @@ use crate::place::Place;
 use draws::{Draws, unit};
 use evidence::{Assumed, Evidence, credible, posterior};
 use gram::{Gram, grams, levels_at_once};
+use several::Found;
 
 pub use draws::with_noise;
 pub use observed::Observed;
@@ -93,7 +95,8 @@ pub fn locate(observed: &Observed<'_>, response: &[f32], options: &LocateOptions
     let own: Vec<f64> = scores.iter().map(|scores| scores[0]).collect();
     let of_places = posterior(&own);
     let set = credible(&of_places, options.share);
-    let [tangents, reproduces] = checks::by_tangents(observed, place, &best.gram, (&best.source, &responses[0]))?;
+    let found_by = (&best.gram, &best.products);
+    let [tangents, reproduces] = checks::by_tangents(observed, place, found_by, (&best.source, &responses[0]))?;
     let misfit = best.rest() / best.expected;
     let axes = [("level", levels), ("token", tokens)];
     let mut result = Labelled::new("locate", observed.run())
@@ -124,7 +127,8 @@ pub fn locate(observed: &Observed<'_>, response: &[f32], options: &LocateOptions
             .note("seed", options.seed.to_string());
     }
     if options.sources > 1 {
-        let several = several::several(observed, &responses[0], assumed[0], options.sources)?;
+        let first = Found { place: best.place, tau2: best.tau2, gram: best.gram, scores: own };
+        let several = several::several(observed, (&responses[0], assumed[0]), first, options.sources)?;
         let (k, [levels, tokens]) = (several.places.len(), axes);
         let vectors: Vec<f64> = several.vectors.iter().flatten().map(|x| x * size).collect();
         result = result
@@ -209,7 +213,12 @@ fn check(observed: &Observed<'_>, response: &[f32], options: &LocateOptions) -> 
 struct Best {
     /// Index of the place, `level T + token`.
     place: usize,
-    gram: Gram,
+    /// `G^T G`, `[d, d]`
+    gram: Mat<f64>,
+    /// `G^T r`, `[d, N]`
+    products: Mat<f64>,
+    /// Prior variance of the elements of the source.
+    tau2: f64,
     /// The source, for the response of unit length, `[d]`.
     source: Vec<f64>,
     /// Expected `|r - G s|^2`.
@@ -221,8 +230,8 @@ impl Best {
     /// Returns `|r - G s|^2` for the response of unit length.
     fn rest(&self) -> f64 {
         let s = &self.source;
-        let b = self.gram.products.col(0);
-        let row = |i: usize| s.iter().enumerate().map(|(j, x)| self.gram.gram[(i, j)] * x).sum::<f64>();
+        let b = self.products.col(0);
+        let row = |i: usize| s.iter().enumerate().map(|(j, x)| self.gram[(i, j)] * x).sum::<f64>();
         (0..s.len()).fold(1.0, |rest, i| rest + s[i] * (row(i) - 2.0 * b[i])).max(0.0)
     }
 }
@@ -244,7 +253,8 @@ fn search(observed: &Observed<'_>, responses: &[Vec<f32>], assumed: &[Assumed]) 
             let (score, tau2) = evidence.of(0);
             if best.as_ref().is_none_or(|best| score > best.score) {
                 let (source, expected) = evidence.source(0, tau2);
-                best = Some(Best { place: part[0] * tokens + i, gram, source, expected, score });
+                let (place, products) = (part[0] * tokens + i, gram.products.clone());
+                best = Some(Best { place, gram: gram.gram(), products, tau2, source, expected, score });
             }
         }
     }

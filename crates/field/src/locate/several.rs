@@ -49,13 +49,15 @@ pub(super) struct Several {
 }
 
 /// A source that was taken.
-struct Found {
-    place: usize,
-    tau2: f64,
+pub(super) struct Found {
+    /// Index of the place, `level T + token`.
+    pub(super) place: usize,
+    /// Prior variance of its elements.
+    pub(super) tau2: f64,
     /// `G^T G` of the place alone.
-    gram: Mat<f64>,
+    pub(super) gram: Mat<f64>,
     /// Log evidence of every place beside the other sources.
-    scores: Vec<f64>,
+    pub(super) scores: Vec<f64>,
 }
 
 impl Found {
@@ -64,21 +66,28 @@ impl Found {
     }
 }
 
-/// Finds up to `most` sources of a response of unit length.
+/// Finds up to `most` sources of a response of unit length. `first` is the one that explains it best alone.
 ///
 /// # Errors
 /// A device error, or numbers that are not finite.
-pub(super) fn several(observed: &Observed<'_>, response: &[f32], assumed: Assumed, most: usize) -> Result<Several> {
+pub(super) fn several(
+    observed: &Observed<'_>,
+    (response, assumed): (&[f32], Assumed),
+    first: Found,
+    most: usize,
+) -> Result<Several> {
     let Assumed { count, sigma2, .. } = assumed;
-    let mut before = -0.5 * (count as f64 * (2.0 * std::f64::consts::PI * sigma2).ln() + 1.0 / sigma2);
-    let (mut found, mut gains): (Vec<Found>, Vec<f64>) = (Vec::new(), Vec::new());
+    let noise = -0.5 * (count as f64 * (2.0 * std::f64::consts::PI * sigma2).ln() + 1.0 / sigma2);
+    let (mut before, mut gains) = (first.score(), vec![mean(&first.scores) - noise]);
+    let mut found = vec![first];
     while found.len() < most.min(observed.places().0 * observed.places().1) {
         let next = beside(observed, response, assumed, &found.iter().collect::<Vec<_>>())?;
         let gain = mean(&next.scores) - before;
-        if !found.is_empty() && gain <= 0.0 {
+        if gain <= 0.0 {
             break;
         }
-        (before, gains) = (next.score(), [gains, vec![gain]].concat());
+        before = next.score();
+        gains.push(gain);
         found.push(next);
         for round in 0..ROUNDS {
             let places: Vec<usize> = found.iter().map(|one| one.place).collect();
@@ -138,7 +147,7 @@ fn beside(observed: &Observed<'_>, response: &[f32], assumed: Assumed, others: &
             let score = if others.iter().any(|one| one.place == place) { f64::NEG_INFINITY } else { score + constant };
             scores.push(score);
             if best.as_ref().is_none_or(|best| score > scores[best.place]) {
-                best = Some(Found { place, tau2, gram: gram.gram, scores: Vec::new() });
+                best = Some(Found { place, tau2, gram: gram.gram(), scores: Vec::new() });
             }
         }
     }
@@ -148,10 +157,10 @@ fn beside(observed: &Observed<'_>, response: &[f32], assumed: Assumed, others: &
 
 /// Returns what is left of a gram matrix and of the product with the response, where the other products are with the
 /// columns of B, and `along` is `B^T r`.
-fn left(Gram { gram, products, .. }: &Gram, along: &[f64]) -> Gram {
-    let (d, n) = (gram.nrows(), along.len());
-    let through = products.subcols(1, n);
-    let gram = gram - through * through.transpose();
+fn left(place: &Gram, along: &[f64]) -> Gram {
+    let (products, n) = (&place.products, along.len());
+    let (d, through) = (products.nrows(), products.subcols(1, n));
+    let gram = place.gram() - through * through.transpose();
     let explained = through * Mat::from_fn(n, 1, |i, _| along[i]);
     Gram::new(gram, Mat::from_fn(d, 1, |i, _| products[(i, 0)] - explained[(i, 0)]))
 }

@@ -91,6 +91,11 @@ impl Family {
     }
 }
 
+/// Returns the name of Hugging Face's class of models with this `model_type`; `None` if no family has the type.
+pub(crate) fn class_of(model_type: &str) -> Option<&'static str> {
+    FAMILIES.iter().find(|family| family.model_types.contains(&model_type))?.classes.first().copied()
+}
+
 /// The nonlinearity of an MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {

@@ -6,6 +6,7 @@ use super::arch::Arch;
 use super::common::{Stored, entries, head_width, needed, share};
 use super::fields::Fields;
 use super::rope;
+use crate::arch::class_of;
 
 /// What all of these read.
 struct Sizes {
@@ -58,31 +59,8 @@ pub(super) fn describe(fields: &Fields<'_>, arch: Arch, stored: &Stored) -> Resu
         config.retain(|key, _| !["rope_theta", "rope_scaling"].contains(&key.as_str()));
     }
     let kind = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
-    config.insert("architectures".to_owned(), json!([class(kind)]));
+    config.insert("architectures".to_owned(), json!(Vec::from_iter(class_of(kind))));
     Ok(config)
-}
-
-/// Returns the name of Hugging Face's class of a model type.
-fn class(kind: &str) -> &'static str {
-    match kind {
-        "mistral" => "MistralForCausalLM",
-        "qwen2" => "Qwen2ForCausalLM",
-        "qwen3" => "Qwen3ForCausalLM",
-        "gemma" => "GemmaForCausalLM",
-        "gemma2" => "Gemma2ForCausalLM",
-        "gemma3_text" => "Gemma3ForCausalLM",
-        "olmo" => "OlmoForCausalLM",
-        "olmo2" => "Olmo2ForCausalLM",
-        "olmo3" => "Olmo3ForCausalLM",
-        "starcoder2" => "Starcoder2ForCausalLM",
-        "phi3" => "Phi3ForCausalLM",
-        "granite" => "GraniteForCausalLM",
-        "smollm3" => "SmolLM3ForCausalLM",
-        "stablelm" => "StableLmForCausalLM",
-        "cohere" => "CohereForCausalLM",
-        "cohere2" => "Cohere2ForCausalLM",
-        _ => "LlamaForCausalLM",
-    }
 }
 
 /// Returns the value of `rope_scaling`, after a check that as many columns of a head rotate as the architecture allows.

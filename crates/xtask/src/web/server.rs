@@ -78,7 +78,8 @@ fn answer(connection: &TcpStream, folder: &Path) -> std::io::Result<()> {
     write!(
         out,
         "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: no-cache\r\n\
-         Content-Security-Policy: {POLICY}\r\nETag: {tag}\r\nConnection: close\r\n\r\n"
+         Content-Security-Policy: {}\r\nETag: {tag}\r\nConnection: close\r\n\r\n",
+        policy()
     )?;
     if method == "GET" {
         std::io::copy(&mut file, &mut out)?;
@@ -86,9 +87,14 @@ fn answer(connection: &TcpStream, folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What a worker may reach, which has the policy of its own file: this server alone. The page has its policy in itself.
-const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self' blob:; \
-    style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; base-uri 'none'; form-action 'none'";
+/// The page, whose head has its content security policy.
+const PAGE: &str = include_str!("../../../web/page/index.html");
+
+/// Returns the content security policy of the page, for the worker, which has that of its own file.
+fn policy() -> &'static str {
+    let after = PAGE.split_once("\"Content-Security-Policy\" content=\"").map_or("", |(_, after)| after);
+    after.split('"').next().unwrap_or_default()
+}
 
 /// Returns the file that the path of a request names, relative to the folder; `None` if it leads out of it.
 fn inside(path: &str) -> Option<PathBuf> {
@@ -114,6 +120,12 @@ fn kind(path: &Path) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_policy_is_that_of_the_page() {
+        assert!(policy().starts_with("default-src 'none'; "), "{}", policy());
+        assert!(policy().contains("; connect-src 'self' blob:; "), "{}", policy());
+    }
 
     #[test]
     fn requests_stay_inside_of_the_folder() {
