@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[arg(long)]
     patterns: bool,
     /// Other prompts of the file whose outputs are a control of each contribution
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts")]
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts", conflicts_with_all = ["prompt", "tokens"])]
     controls: usize,
     /// Rows of the printed tables
     #[arg(long, value_name = "N", default_value_t = 16)]

@@ -59,7 +59,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "logits", requires = "from")]
     to: Vec<String>,
     /// Other prompts of the file whose displacements are a control of each score
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts")]
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts", conflicts_with_all = ["prompt", "tokens"])]
     controls: usize,
     #[command(flatten)]
     top: TopArgs,

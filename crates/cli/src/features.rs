@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long)]
     exact: bool,
     /// Other prompts of the file whose movements of the features are a control of each effect
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts")]
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts", conflicts_with_all = ["prompt", "tokens"])]
     controls: usize,
     /// Write the rows of the decoder of these features to a .safetensors file, as a basis for `slice`
     #[arg(long, value_name = "FILE")]

@@ -24,20 +24,20 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     response: Option<PathBuf>,
     /// File that is subtracted from --response: the run without the source
-    #[arg(long, value_name = "FILE", requires = "response")]
+    #[arg(long, value_name = "FILE", requires = "response", conflicts_with = "hide")]
     minus: Option<PathBuf>,
     /// Try it: the response of a source at this place, LEVEL,TOKEN, with --noise added; again for further sources
     #[arg(long, value_name = "L,T", allow_hyphen_values = true)]
     hide: Vec<String>,
     /// Direction of each hidden source: token:TOKEN, random[:SEED], sensitivity (of the first observable), displacement
     /// (with --donor), or a file
-    #[arg(long, value_name = "D", default_value = "random", requires = "hide")]
+    #[arg(long, value_name = "D", default_value = "random", requires = "hide", conflicts_with = "response")]
     direction: String,
     /// Length of each hidden source over |h[l,t]|
-    #[arg(long, value_name = "X", default_value_t = 0.1, requires = "hide")]
+    #[arg(long, value_name = "X", default_value_t = 0.1, requires = "hide", conflicts_with = "response")]
     amplitude: f64,
     /// Response of the hidden sources by the model's own forward pass, instead of to first order
-    #[arg(long, requires = "hide")]
+    #[arg(long, requires = "hide", conflicts_with = "response")]
     finite: bool,
     /// Levels of the field that are observed; -1 is the last.
     #[arg(long, value_name = "L", value_delimiter = ',', allow_hyphen_values = true, conflicts_with = "values")]

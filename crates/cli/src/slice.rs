@@ -18,6 +18,9 @@ use crate::output::{Output, OutputArgs, checks, label};
 use crate::prompts::Cases;
 use crate::terminal::say;
 
+/// Options of a slice between bases, which leave those of `--svd` without a meaning.
+const BETWEEN_BASES: [&str; 3] = ["basis", "readout", "nodes"];
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -46,22 +49,22 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "svd")]
     nodes: usize,
     /// Of --nodes: length of each source along a unit vector, in |h[l,t]|
-    #[arg(long, value_name = "X", default_value_t = 0.1, requires = "nodes")]
+    #[arg(long, value_name = "X", default_value_t = 0.1, requires = "nodes", conflicts_with = "svd")]
     amplitude: f64,
     /// Leading singular values of the whole operator from --from to --to, without a basis
     #[arg(long, requires_all = ["from", "to"], conflicts_with_all = ["basis", "readout"])]
     svd: bool,
     /// Of --svd: random vectors besides the wanted ones
-    #[arg(long, value_name = "P", default_value_t = 8, requires = "svd")]
+    #[arg(long, value_name = "P", default_value_t = 8, requires = "svd", conflicts_with_all = BETWEEN_BASES)]
     oversampling: usize,
     /// Of --svd: the most iterations of an operator that is too large to be decomposed whole
-    #[arg(long, value_name = "Q", default_value_t = RsvdOptions::default().power, requires = "svd")]
+    #[arg(long, value_name = "Q", default_value_t = RsvdOptions::default().power, requires = "svd", conflicts_with_all = BETWEEN_BASES)]
     power: usize,
     /// Of --svd: iterations end when |G v - s u| is at most this share of the largest singular value
-    #[arg(long, value_name = "X", default_value_t = RsvdOptions::default().tolerance, requires = "svd")]
+    #[arg(long, value_name = "X", default_value_t = RsvdOptions::default().tolerance, requires = "svd", conflicts_with_all = BETWEEN_BASES)]
     tolerance: f64,
     /// Of --svd: seed of the random vectors
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "svd")]
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "svd", conflicts_with_all = BETWEEN_BASES)]
     seed: u64,
     #[command(flatten)]
     observable: ObservableArgs,

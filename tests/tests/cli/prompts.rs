@@ -299,3 +299,33 @@ fn options_of_many_prompts_need_them() {
     let printed = on_host(&["sensitivity", "--prompts", &file, "--model", tiny()]).done();
     assert!(printed.starts_with("1 prompt, 0 left out; tokens from the end"), "{printed}");
 }
+
+/// An option that needs another one is refused beside what excludes that one: it would be passed over.
+#[test]
+fn options_of_another_way_are_refused() {
+    let pair = ["--tokens", "3,14,15", "--corrupted-tokens", "3,4,15", "--target", "#3", "--model", tiny()];
+    let one = ["--tokens", "3,14,15", "--target", "#3", "--model", tiny()];
+    let place = ["--tokens", "3,14,15", "--from", "0,1", "--to", "1,2", "--model", tiny()];
+    let file = ["--tokens", "3,14,15", "--response", "x.safetensors", "--model", tiny()];
+    let hidden = ["--tokens", "3,14,15", "--hide", "1,1", "--model", tiny()];
+    let cases: [(&str, &[&str], &[&str]); 13] = [
+        ("edges", &pair, &["--controls", "2"]),
+        ("attribute", &one, &["--controls", "2"]),
+        ("features", &one, &["--dictionary", "x", "--controls", "2"]),
+        ("locate", &file, &["--amplitude", "2"]),
+        ("locate", &file, &["--direction", "random"]),
+        ("locate", &file, &["--finite"]),
+        ("locate", &hidden, &["--minus", "x.safetensors"]),
+        ("slice", &place, &["--basis", "random", "--oversampling", "3"]),
+        ("slice", &place, &["--basis", "random", "--power", "3"]),
+        ("slice", &place, &["--basis", "random", "--tolerance", "0.1"]),
+        ("slice", &place, &["--basis", "random", "--seed", "3"]),
+        ("slice", &place, &["--basis", "random", "--nodes", "2", "--seed", "3"]),
+        ("slice", &place, &["--svd", "--amplitude", "0.2"]),
+    ];
+    for (command, own, more) in cases {
+        let ran = on_host(&[&[command][..], own, more].concat());
+        let refused = ran.code == Some(2) && ran.stderr.contains("cannot be used with");
+        assert!(refused, "{command} {more:?}: {}", ran.stderr);
+    }
+}
