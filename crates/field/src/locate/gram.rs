@@ -54,10 +54,11 @@ impl Gram {
         };
         let (values, across) = decomposed((rows.transpose() * rows).as_ref())?;
         let most = values.iter().copied().fold(0.0, f64::max);
-        let heard: Vec<usize> = (0..values.len()).filter(|&i| values[i] > ROUNDING * most).collect();
+        let nonzero: Vec<usize> = (0..values.len()).filter(|&i| values[i] > ROUNDING * most).collect();
         let along = rows * across;
-        let vectors = Mat::from_fn(rows.nrows(), heard.len(), |i, j| along[(i, heard[j])] / values[heard[j]].sqrt());
-        Ok((heard.into_iter().map(|i| values[i]).collect(), vectors))
+        let vectors =
+            Mat::from_fn(rows.nrows(), nonzero.len(), |i, j| along[(i, nonzero[j])] / values[nonzero[j]].sqrt());
+        Ok((nonzero.into_iter().map(|i| values[i]).collect(), vectors))
     }
 }
 

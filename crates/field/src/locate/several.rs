@@ -195,11 +195,11 @@ impl Known {
         let (mut sources, mut counts) = (Vec::new(), Vec::new());
         for Found { place, tau2, gram, .. } in found {
             let (values, vectors) = decomposed(gram.as_ref())?;
-            let heard: Vec<usize> = (0..values.len()).filter(|&j| tau2 * values[j] > NEGLIGIBLE * sigma2).collect();
+            let relevant: Vec<usize> = (0..values.len()).filter(|&j| tau2 * values[j] > NEGLIGIBLE * sigma2).collect();
             let vector = |j: usize| -> Vec<f32> { vectors.col(j).iter().map(|x| (tau2.sqrt() * x) as f32).collect() };
             let site = Site::level(place / tokens, sizes);
-            counts.push(heard.len());
-            sources.extend(heard.into_iter().map(|j| Source { site, token: place % tokens, vector: vector(j) }));
+            counts.push(relevant.len());
+            sources.extend(relevant.into_iter().map(|j| Source { site, token: place % tokens, vector: vector(j) }));
         }
         let alone: Vec<Vec<Source>> = sources.iter().map(|source| vec![source.clone()]).collect();
         let a = if alone.is_empty() { Vec::new() } else { observed.respond(&alone)? };
