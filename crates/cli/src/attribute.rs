@@ -45,7 +45,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let options =
         AttributeOptions { neurons: args.neurons, patterns: args.patterns, listed: LISTED, controls: args.controls };
     let sites = options.sites(model.sizes());
-    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
+    if let Some(cases) = args.prompt.set.edited(&model, (Some(&args.observable), &args.edits), output.stream())? {
         let set = if options.controls > 0 { cases.everything() } else { Vec::new() };
         let result =
             cases.all(|model, cases, progress| attribute_of_prompts(model, (cases, &set), options, progress))?;

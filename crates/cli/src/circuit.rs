@@ -92,7 +92,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         seed: args.seed,
         ranked_on: args.ranked_on,
     };
-    let result = match args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
+    let result = match args.prompt.set.edited(&model, (Some(&args.observable), &args.edits), output.stream())? {
         Some(cases) => {
             let result = cases.together(|model, cases, progress| circuit(model, cases, &options, progress))?;
             cases.counted(result)?

@@ -94,7 +94,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         [] => None,
         from => Some(edges_from_to(model.architecture(), from, &args.to)?),
     };
-    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
+    if let Some(cases) = args.prompt.set.edited(&model, (Some(&args.observable), &args.edits), output.stream())? {
         return of_prompts(args, &cases, output, (chosen.as_deref(), &options));
     }
     let (observable, prompts) = args.corrupted.with(&model, &args.prompt, &args.observable)?;
@@ -144,7 +144,7 @@ fn of_prompts(
         Some(edges) => paths_of_prompts(model, cases, edges, progress),
         None => edges_of_prompts(model, (cases, &set), options, progress),
     })?;
-    if let Outcome::Whole(result) = &result {
+    if let Outcome::Whole(result) | Outcome::Written(result) = &result {
         args.graph.write(result)?;
     }
     cases.finish(output, result, &[], &|result| {

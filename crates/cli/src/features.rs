@@ -54,7 +54,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let dictionary = Dictionary::open(&args.dictionary)?;
     let sites = dictionary.sites(model.sizes())?.concat();
     let options = FeatureOptions { top: args.top, exact: args.exact, controls: args.controls };
-    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable), output.stream())? {
         let result = cases
             .together(|model, cases, progress| features_of_prompts(model, cases, &dictionary, options, progress))?;
         args.write_directions(&dictionary, result.array("features.mean"))?;

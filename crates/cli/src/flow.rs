@@ -55,7 +55,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
     let options = FlowOptions { steps: args.steps };
-    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
+    if let Some(cases) = args.prompt.set.edited(&model, (Some(&args.observable), &args.edits), output.stream())? {
         let result = match &args.source {
             None => cases.all(|model, cases, progress| flow_of_prompts(model, cases, options, progress))?,
             Some(place) => cases

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use resolvent::Labelled;
-use resolvent::field::forward_of_prompts;
+use resolvent::field::{Prompts, forward_of_prompts};
 use resolvent::model::{Model, Run};
 use resolvent_report::terminal::visible;
 
@@ -33,9 +33,14 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
-    if let Some(cases) = args.prompt.set.edited(&model, None, &args.edits)? {
-        let result = cases.all(forward_of_prompts)?;
-        return cases.finish(output, result, &[], &|result| most_likely(&model, result));
+    if let Some(cases) = args.prompt.set.edited(&model, (None, &args.edits), output.stream())? {
+        let mut listed = String::new();
+        let result = cases.all(|model, cases, progress| {
+            let prompts = forward_of_prompts(model, cases, progress)?;
+            list(model, &prompts, &mut listed);
+            Ok(prompts)
+        })?;
+        return cases.finish(output, result, &[], &|result| most_likely(&listed, result));
     }
     let run = args.edits.run(&model, &args.prompt.tokens(&model)?)?;
     let result = resolvent::forward(&run, args.last)?;
@@ -47,22 +52,25 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
 /// Prompts whose next token is listed.
 const LISTED: usize = 20;
 
-/// Lists the most likely next token of each prompt.
-fn most_likely(model: &Model, result: &Labelled) -> String {
-    let (names, vocab) = (result.texts("prompt_names"), model.sizes().vocab);
-    let logits = result.array("logits").map_or(&[][..], |a| &a.data);
-    let mut text = String::from("next token        probability   logit   prompt\n");
-    for (logits, name) in logits.chunks(vocab).zip(&names).take(LISTED) {
+/// Adds a line with the most likely next token of each prompt, until the first few prompts have one.
+fn list(model: &Model, prompts: &Prompts, lines: &mut String) {
+    let more = LISTED.saturating_sub(lines.lines().count());
+    for (name, result) in prompts.names.iter().zip(&prompts.results).take(more) {
+        let logits = result.array("logits").map_or(&[][..], |a| &a.data);
         let most = logits.iter().copied().fold(f32::MIN, f32::max);
         let total: f64 = logits.iter().map(|&x| f64::from(x - most).exp()).sum();
         let id = logits.iter().position(|x| *x == most).unwrap_or(0);
         let token = quoted(model, id as u32);
-        let _infallible = writeln!(text, "{token:<16}  {:>11.4}  {most:>6.2}   {}", 1.0 / total, visible(name));
+        let _infallible = writeln!(lines, "{token:<16}  {:>11.4}  {most:>6.2}   {}", 1.0 / total, visible(name));
     }
-    if let Some(more) = names.len().checked_sub(LISTED + 1) {
-        let _infallible = writeln!(text, "and {} more", more + 1);
-    }
-    text
+}
+
+/// Formats the lines of the first prompts, and counts the others.
+fn most_likely(lines: &str, result: &Labelled) -> String {
+    let all: usize = result.fact("prompts").parse().unwrap_or(0);
+    let more = all.saturating_sub(lines.lines().count());
+    let rest = if more > 0 { format!("and {more} more\n") } else { String::new() };
+    format!("next token        probability   logit   prompt\n{lines}{rest}")
 }
 
 /// Lists the most likely next tokens with their probabilities.

@@ -49,7 +49,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
-    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
+    if let Some(cases) = args.prompt.set.edited(&model, (Some(&args.observable), &args.edits), output.stream())? {
         // A displacement is to the row's corrupted prompt.
         let needs_other = args.direction.parse(&model)?.needs_other();
         let result = cases.of_clean(needs_other, &|all| {

@@ -26,7 +26,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
-    if let Some(cases) = args.prompt.set.cases(&model, None)? {
+    if let Some(cases) = args.prompt.set.cases(&model, None, output.stream())? {
         let at = distinct(args.at.iter().copied());
         let result = cases.all(|model, cases, progress| growth_of_prompts(model, cases, &at, progress))?;
         return cases.finish(output, result, &[], &|result| means(&at, result));

@@ -28,7 +28,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.without_plot()?;
     let model = args.model.open()?;
-    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
+    if let Some(cases) = args.prompt.set.edited(&model, (Some(&args.observable), &args.edits), output.stream())? {
         let result = cases.all(identities_of_prompts)?;
         return cases.finish(output, result, &[], &|_| String::new());
     }

@@ -31,14 +31,13 @@ pub(crate) fn of_prompt(result: &Labelled) -> String {
 
 /// Formats the means over many prompts; empty if the result has no interactions.
 pub(crate) fn of_prompts(result: &Labelled) -> String {
-    let Some(array) = result.array("interaction_single") else { return String::new() };
-    let count = array.axes.last().map_or(0, |axis| axis.1);
+    // There are no means if some prompts have fewer patches than others.
+    let count = result.array("interaction_single.mean").and_then(|array| array.axes.last()).map_or(0, |axis| axis.1);
     let places = result.texts("interaction_places");
     let names = match places.is_empty() {
         true => (1..=count).map(|i| format!("strongest, {i}")).collect(),
         false => places,
     };
-    // There are no means if some prompts have fewer patches than others.
     let mut text = map(&Prompts::averaged(result), "mean interactions", &names);
     for (name, title) in FIGURES {
         let ends = ["mean", "low", "high"].map(|end| result.array(&format!("{name}.{end}")));

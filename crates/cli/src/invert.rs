@@ -63,7 +63,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let options = args.options()?;
     let model = args.model.open()?;
-    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
+    if let Some(cases) = args.prompt.set.edited(&model, (Some(&args.observable), &args.edits), output.stream())? {
         let result = cases.of_clean(false, &|all| {
             let asked = all.iter().map(|runs| args.asked(&runs.clean, runs.observable()?));
             let asked = asked.collect::<Result<Vec<Asked>, Failure>>()?;

@@ -41,7 +41,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let model = args.model.open()?;
     let averaged = args.averaged.as_deref().map(AveragedOperator::read).transpose()?;
     let averaged = averaged.as_ref();
-    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
+    if let Some(cases) = args.prompt.set.edited(&model, (Some(&args.observable), &args.edits), output.stream())? {
         // Most likely tokens have no means over prompts.
         let options = LensOptions { top: 0, averaged };
         let result = cases.all(|model, cases, progress| lens_of_prompts(model, cases, options, progress))?;

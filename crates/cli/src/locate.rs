@@ -10,7 +10,7 @@ use resolvent::{Context, Direction, Labelled};
 
 use crate::Failure;
 use crate::edits::EditArgs;
-use crate::observable::{ObservableArgs, parse};
+use crate::observable::parse;
 use crate::options::{DonorArgs, ModelArgs, PromptArgs, parse_place};
 use crate::output::{OutputArgs, checks, heatmap, label};
 
@@ -100,7 +100,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
 impl Args {
     /// Returns the runs, and the observables that are observed in them: none if the field is.
     fn runs(&self, model: &Model) -> Result<(Vec<Run>, Vec<Observable>), Failure> {
-        if let Some(cases) = self.prompt.set.cases(model, None::<&ObservableArgs>)? {
+        if let Some(cases) = self.prompt.set.cases(model, None, None)? {
             self.prompt.set.shards.refuse()?;
             if !self.levels.is_empty() || !self.values.is_empty() {
                 return Err("--prompts observes each row's observable; leave out --levels and --values".into());

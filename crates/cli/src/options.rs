@@ -9,7 +9,7 @@ use resolvent::{Direction, Labelled, Place};
 
 use crate::Failure;
 use crate::edits::EditArgs;
-use crate::observable::{ObservableArgs, RequiredObservable};
+use crate::observable::RequiredObservable;
 use crate::prompts::PromptSetArgs;
 use crate::several::Asked;
 use crate::shards::{is_cell, is_divided};
@@ -220,7 +220,7 @@ impl PromptArgs {
         model: &Model,
         analysis: impl Fn(&Model, &[PromptCase], &mut dyn FnMut(u64, u64)) -> resolvent::field::Result<Labelled>,
     ) -> Result<Labelled, Failure> {
-        if let Some(cases) = self.set.cases(model, None::<&ObservableArgs>)? {
+        if let Some(cases) = self.set.cases(model, None, None)? {
             return cases.counted(cases.together(analysis)?);
         }
         let (clean, name) = (self.tokens(model)?, "the prompt".to_owned());

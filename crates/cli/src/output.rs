@@ -115,9 +115,9 @@ impl Output<'_> {
         self.args.out.as_deref().filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
     }
 
-    /// Returns whether the arrays are needed outside of the file too: for JSON on stdout, or for a plot.
+    /// Returns whether the arrays are needed outside of the file too: for JSON on stdout, or for a plot of them.
     pub(crate) fn wants_arrays(&self) -> bool {
-        self.args.json || self.args.plot.is_some()
+        self.args.json || (self.args.plot.is_some() && self.drawn.is_none())
     }
 
     /// Does what [`Output::finish`] does for a result whose file is already written. `result` lacks the arrays.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use resolvent::Labelled;
 use resolvent::engine::Steps;
-use resolvent::field::{CaseRuns, Prompts, clean_alone, over_prompts, read_direction};
+use resolvent::field::{CaseRuns, Prompts, Spooled, clean_alone, over_prompts, read_direction};
 use resolvent::model::{Error, Model, PromptCase, PromptRow, PromptSet, Site, Task, file_text};
 
 use crate::Failure;
@@ -87,8 +87,10 @@ pub(crate) struct Cases<'a> {
     observable: Option<String>,
     /// The edits of every prompt.
     edits: EditArgs,
-    /// The cases, in parts that are computed together; none with shards, which make their own.
-    parts: Vec<Vec<PromptCase>>,
+    /// The file that gets the result part by part.
+    stream: Option<PathBuf>,
+    /// How many rows fit the model; unknown with shards, which read their own.
+    fit: usize,
     /// Lines that are no rows, and rows that do not fit the model.
     left_out: LeftOut,
     /// Whether all cases are read beside those of each shard.
@@ -101,6 +103,8 @@ pub(crate) struct Cases<'a> {
 pub(crate) enum Outcome {
     /// The result of all prompts.
     Whole(Labelled),
+    /// The result without the arrays of the prompts, which are in the file of `--out`.
+    Written(Labelled),
     /// Shards, which are files.
     Shards(Computed),
 }
@@ -117,20 +121,22 @@ impl PromptSetArgs {
     }
 
     /// Returns the cases of the file, if one is given. `observable` takes the place of the rows' own observables.
+    /// `stream` is the file that gets their results part by part, if there is one.
     pub(crate) fn cases<'a>(
         &'a self,
         model: &'a Model,
         observable: Option<&ObservableArgs>,
+        stream: Option<&Path>,
     ) -> Result<Option<Cases<'a>>, Failure> {
-        self.edited(model, observable, &EditArgs::default())
+        self.edited(model, (observable, &EditArgs::default()), stream)
     }
 
     /// Returns the cases of the file under edits, if one is given; see [`PromptSetArgs::cases`].
     pub(crate) fn edited<'a>(
         &'a self,
         model: &'a Model,
-        observable: Option<&ObservableArgs>,
-        edits: &EditArgs,
+        (observable, edits): (Option<&ObservableArgs>, &EditArgs),
+        stream: Option<&Path>,
     ) -> Result<Option<Cases<'a>>, Failure> {
         let (path, set) = match (&self.prompts, &self.text) {
             (Some(path), _) => (path, read(path)?),
@@ -142,15 +148,15 @@ impl PromptSetArgs {
         }
         let observable = observable.and_then(|observable| observable.text(model));
         let rows = set.rows(&self.task, self.rows)?.into_iter().cloned().collect();
-        let (edits, parts, left_out) = (edits.clone(), Vec::new(), Vec::new());
+        let (edits, stream, fit, left_out) = (edits.clone(), stream.map(Path::to_owned), 0, Vec::new());
         let (reads_all, naming) = (Cell::new(false), Naming::new(path, self.strict));
-        let mut found = Cases { args: self, model, rows, observable, edits, parts, left_out, reads_all, naming };
+        let mut found = Cases { args: self, model, rows, observable, edits, stream, fit, left_out, reads_all, naming };
         found.left_out.extend(set.bad_rows.iter().map(|(line, reason)| (format!("line {line}"), reason.clone())));
         if !self.shards.is_given() {
-            // The parts are those of shards, so that shards have the same batches.
-            let parts = found.rows.chunks(self.shards.size()?).map(|rows| found.of_rows(rows));
-            for (cases, left_out) in parts.collect::<Vec<_>>() {
-                found.parts.push(cases);
+            // Rows that do not fit are named before the work begins. Their cases are made again, part by part.
+            let parts: Vec<(usize, LeftOut)> = found.parts()?.map(|(cases, bad)| (cases.len(), bad)).collect();
+            for (fit, left_out) in parts {
+                found.fit += fit;
                 found.left_out.extend(left_out);
             }
         }
@@ -159,7 +165,7 @@ impl PromptSetArgs {
             found.naming.all(&found.left_out)?;
         }
         match found.left_out.first() {
-            Some((name, reason)) if !self.shards.is_given() && found.parts.iter().all(Vec::is_empty) => {
+            Some((name, reason)) if !self.shards.is_given() && found.fit == 0 => {
                 Err(format!("no prompt can be analysed; {name}: {reason}").into())
             }
             _ => Ok(Some(found)),
@@ -198,13 +204,16 @@ impl Cases<'_> {
         (cases, left_out)
     }
 
+    /// Returns the cases that are computed together, part by part: those of shards, so that shards have the same
+    /// batches.
+    fn parts(&self) -> Result<impl Iterator<Item = Found>, Failure> {
+        Ok(self.rows.chunks(self.args.shards.size()?).map(|rows| self.of_rows(rows)))
+    }
+
     /// Returns the cases of all rows. Each result then depends on all rows.
     pub(crate) fn everything(&self) -> Vec<PromptCase> {
         self.reads_all.set(true);
-        match self.args.shards.is_given() {
-            true => self.of_rows(&self.rows).0,
-            false => self.parts.concat(),
-        }
+        self.of_rows(&self.rows).0
     }
 
     /// Runs an analysis that takes one case at a time.
@@ -262,13 +271,23 @@ impl Cases<'_> {
             return Ok(Outcome::Shards(computed));
         }
         let analysis = analysis.into_inner();
-        let all = self.parts.iter().map(Vec::len).sum::<usize>() as u64;
+        let all = self.fit as u64;
         let (mut steps, mut before, mut results) = (Steps::new("prompts", all), 0, Prompts::default());
-        for part in &self.parts {
-            results.append(analysis(self.model, part, &mut |done, _| steps.show(before + done, all))?);
+        let mut spooled = self.stream.as_deref().map_or(Ok(None), Spooled::beside)?;
+        for (part, _) in self.parts()? {
+            let found = analysis(self.model, &part, &mut |done, _| steps.show(before + done, all))?;
+            match &mut spooled {
+                Some(spooled) => spooled.push(found)?,
+                None => results.append(found),
+            }
             before += part.len() as u64;
         }
-        Ok(Outcome::Whole(results.stack()?))
+        let Some(spooled) = spooled else { return Ok(Outcome::Whole(results.stack()?)) };
+        let failed = spooled.left_out().iter().map(|row| (row.what.clone(), row.reason.clone())).collect::<LeftOut>();
+        if !spooled.is_empty() {
+            self.naming.all(&failed)?;
+        }
+        Ok(Outcome::Written(spooled.write(self.left_out.len() + failed.len())?))
     }
 
     /// Runs an analysis that has one result for all cases together.
@@ -297,21 +316,18 @@ impl Cases<'_> {
         arrays: &[(&str, &str)],
         more: &dyn Fn(&Labelled) -> String,
     ) -> Result<(), Failure> {
-        let result = match outcome {
-            Outcome::Whole(result) => result,
+        let (result, written) = match outcome {
+            Outcome::Whole(result) => (self.counted(result)?, None),
+            Outcome::Written(result) => (result, self.stream.as_deref()),
             Outcome::Shards(_) if is_silent() => return Ok(()),
             Outcome::Shards(computed) => return print(&computed.to_string()),
         };
-        let left_out = Prompts::left_out_of(&result).len();
-        let result = self.counted(result)?;
         let averaged = Prompts::averaged(&result);
         let most = result.array("counts").map_or(0, |counts| counts.data.len());
         let labels = from_end(most);
-        output.of_prompts(&averaged, &labels).finish(&result, || {
-            let count = result.array("lengths").map_or(0, |lengths| lengths.data.len());
-            let left_out = self.left_out.len() + left_out;
-            let prompts = counted(&count.to_string());
-            let mut text = format!("{prompts}, {left_out} left out; tokens from the end\n\n");
+        let text = || {
+            let prompts = counted(result.fact("prompts"));
+            let mut text = format!("{prompts}, {} left out; tokens from the end\n\n", result.fact("rows_left_out"));
             let titles: Vec<(&str, String)> =
                 arrays.iter().map(|(name, title)| (*name, format!("mean {title}"))).collect();
             let titles: Vec<(&str, &str)> = titles.iter().map(|(name, title)| (*name, &title[..])).collect();
@@ -320,7 +336,12 @@ impl Cases<'_> {
                 text.push_str(&roles(&result, name, title));
             }
             format!("{text}{}{}", more(&result), checks(&result))
-        })
+        };
+        let output = output.of_prompts(&averaged, &labels);
+        match written {
+            Some(path) => output.finish_streamed(path, &result, text),
+            None => output.finish(&result, text),
+        }
     }
 }
 

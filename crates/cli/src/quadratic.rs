@@ -1,5 +1,6 @@
 //! `resolvent quadratic`: J to second order in a few directions at a place.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 
 use resolvent::Labelled;
@@ -62,11 +63,15 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
     let basis = Basis::parse(&args.basis, &model)?;
-    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
+    if let Some(cases) = args.prompt.set.edited(&model, (Some(&args.observable), &args.edits), output.stream())? {
         // A displacement is to the row's corrupted prompt.
-        let result =
-            cases.each(&[], &|runs| args.expand(&runs.clean, runs.observable()?, (&basis, runs.corrupted.as_ref())))?;
-        return cases.finish(output, result, &[], &means);
+        let found = RefCell::new(Found::default());
+        let result = cases.each(&[], &|runs| {
+            let one = args.expand(&runs.clean, runs.observable()?, (&basis, runs.corrupted.as_ref()))?;
+            found.borrow_mut().add(&one);
+            Ok(one)
+        })?;
+        return cases.finish(output, result, &[], &|_| found.borrow().text());
     }
     let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
     let run = args.edits.run(&model, &tokens)?;
@@ -168,21 +173,42 @@ fn errors(result: &Labelled) -> String {
     text
 }
 
-/// Formats the medians over prompts: of the captured share, and of the errors at each amplitude.
-fn means(result: &Labelled) -> String {
-    let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
-    let median = |of: &mut dyn Iterator<Item = f32>| {
-        stats::median(&of.filter(|x| x.is_finite()).map(f64::from).collect::<Vec<f64>>())
-    };
-    let captured = median(&mut of("captured").iter().copied());
-    let mut text = format!("medians over {} prompts; captured {captured:.3}\n", of("captured").len());
-    let count = result.array("error_first").and_then(|a| a.axes.last().map(|axis| axis.1)).unwrap_or(1);
-    for n in 0..count {
-        let [first, second] = ["error_first", "error_second"]
-            .map(|name| 100.0 * median(&mut of(name).iter().skip(n).step_by(count).copied()));
-        let amplitude = of("amplitudes").get(n).copied().unwrap_or(f32::NAN);
-        let _infallible =
-            writeln!(text, "amplitude {amplitude}: error of first order {first:.1} %, of second order {second:.1} %");
+/// Figures of the prompts of a file.
+#[derive(Default)]
+struct Found {
+    captured: Vec<f32>,
+    amplitudes: Vec<f32>,
+    /// Errors of first and of second order, of each prompt at each amplitude.
+    errors: [Vec<f32>; 2],
+}
+
+impl Found {
+    /// Adds the figures of a prompt.
+    fn add(&mut self, result: &Labelled) {
+        let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
+        self.captured.extend_from_slice(of("captured"));
+        self.amplitudes = of("amplitudes").to_vec();
+        for (errors, name) in self.errors.iter_mut().zip(["error_first", "error_second"]) {
+            errors.extend_from_slice(of(name));
+        }
     }
-    text
+
+    /// Formats the medians over prompts: of the captured share, and of the errors at each amplitude.
+    fn text(&self) -> String {
+        let median = |of: &mut dyn Iterator<Item = f32>| {
+            stats::median(&of.filter(|x| x.is_finite()).map(f64::from).collect::<Vec<f64>>())
+        };
+        let captured = median(&mut self.captured.iter().copied());
+        let mut text = format!("medians over {} prompts; captured {captured:.3}\n", self.captured.len());
+        for (n, amplitude) in self.amplitudes.iter().enumerate() {
+            let [first, second] = self.errors.each_ref().map(|errors| {
+                100.0 * median(&mut errors.iter().skip(n).step_by(self.amplitudes.len()).copied())
+            });
+            let _infallible = writeln!(
+                text,
+                "amplitude {amplitude}: error of first order {first:.1} %, of second order {second:.1} %"
+            );
+        }
+        text
+    }
 }

@@ -53,7 +53,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         steps: args.steps,
         seed: args.seed,
     };
-    let cases = args.prompt.set.cases(&model, Some(&args.observable))?;
+    let cases = args.prompt.set.cases(&model, Some(&args.observable), output.stream())?;
     let cases = cases.ok_or("directions come from pairs of prompts of one task; write --prompts FILE --task NAME")?;
     let result = cases.together(|model, cases, progress| reduce(model, cases, &options, progress))?;
     let result = cases.counted(result)?;

@@ -1,5 +1,6 @@
 //! `resolvent regime`: the amplitudes up to which the first-order response is accurate.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 
 use resolvent::field::{CaseRuns, Place, RegimeCase, RegimeOptions, distinct, regime_all, stats};
@@ -57,13 +58,17 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
-    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
+    if let Some(cases) = args.prompt.set.edited(&model, (Some(&args.observable), &args.edits), output.stream())? {
         // A displacement is to the row's corrupted prompt.
         let needs_other = args.direction.parse(&model)?.needs_other();
+        let radii = RefCell::new(Vec::new());
         let result = cases.of_clean(needs_other, &|all| {
-            args.regimes(&all.iter().map(about).collect::<Result<Vec<About<'_>>, Failure>>()?)
+            let results = args.regimes(&all.iter().map(about).collect::<Result<Vec<About<'_>>, Failure>>()?)?;
+            let each = results.iter().flatten().filter_map(|result| result.array("radius"));
+            each.for_each(|radius| radii.borrow_mut().extend_from_slice(&radius.data));
+            Ok(results)
         })?;
-        return cases.finish(output, result, &[], &mean_radii);
+        return cases.finish(output, result, &[], &|_| mean_radii(&radii.borrow()));
     }
     let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
     let run = args.edits.run(&model, &tokens)?;
@@ -112,10 +117,9 @@ impl Args {
     }
 }
 
-/// Formats the median radius of each prompt's places, over all prompts.
-fn mean_radii(result: &Labelled) -> String {
-    let Some(radius) = result.array("radius") else { return String::new() };
-    let finite: Vec<f64> = radius.data.iter().filter(|x| x.is_finite()).map(|x| f64::from(*x)).collect();
+/// Formats the median radius of all places of all prompts.
+fn mean_radii(radii: &[f32]) -> String {
+    let finite: Vec<f64> = radii.iter().filter(|x| x.is_finite()).map(|x| f64::from(*x)).collect();
     let sorted = stats::sorted(&finite);
     let [low, median, high] = [0.25, 0.5, 0.75].map(|q| stats::quantile(&sorted, q));
     format!(

@@ -38,7 +38,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let model = args.model.open()?;
     let kinds = distinct(args.sites.iter().copied());
     let named = maps(&kinds);
-    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
+    if let Some(cases) = args.prompt.set.edited(&model, (Some(&args.observable), &args.edits), output.stream())? {
         let result = cases.all(|model, cases, progress| sensitivity_of_prompts(model, cases, &kinds, progress))?;
         let arrays: Vec<(&str, &str)> = named.iter().map(|(name, title)| (&name[..], &title[..])).collect();
         return cases.finish(output, result, &arrays, &|_| String::new());

@@ -86,7 +86,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
-    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
+    if let Some(cases) = args.prompt.set.edited(&model, (Some(&args.observable), &args.edits), output.stream())? {
         return args.of_prompts(&model, &cases, output);
     }
     let run = args.edits.run(&model, &args.prompt.tokens(&model)?)?;

@@ -61,6 +61,7 @@ pub(crate) fn in_words(step: &str) -> String {
         "inverse" => "which sources of least energy change the answer as asked",
         "circuits" => "whether a few edges carry the answer in other prompts",
         "locating" => "whether the place of a source is found from its effect",
+        "flows" => "by which tokens of each level an effect reaches the answer",
         "scaling" => "whether the responses of smaller models predict those of this one",
         other => other,
     };

@@ -88,7 +88,7 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     first_look(&large)?;
     let (tasks, pairs) = (DEMO.0.len(), DEMO.1);
     say(format_args!(
-        "2. The same and nine more analyses, on up to {pairs} pairs of prompts of {tasks} tasks; results go to {}.",
+        "2. The same and ten more analyses, on up to {pairs} pairs of prompts of {tasks} tasks; results go to {}.",
         args.out.display()
     ));
     let smaller = family().filter(|name| *name != resolvent::model::DEFAULT_MODEL);

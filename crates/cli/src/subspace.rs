@@ -51,7 +51,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let model = args.model.open()?;
     let of = Subspace::parse(&args.directions)?;
     let options = SubspaceOptions { readers: args.readers, random: args.controls, seed: args.seed };
-    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable), output.stream())? {
         let at = (args.site, args.token);
         let result =
             cases.all(|model, cases, progress| subspace_of_prompts(model, cases, at, (&of, options), progress))?;

@@ -43,7 +43,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
     let model = args.model.open()?;
     let options = TransferOptions { scale: args.scale, random: args.controls, seed: args.seed };
-    if let Some(cases) = args.prompt.set.edited(&model, Some(&args.observable), &args.edits)? {
+    if let Some(cases) = args.prompt.set.edited(&model, (Some(&args.observable), &args.edits), output.stream())? {
         let result = cases.all(|model, cases, progress| transfer_of_prompts(model, cases, &options, progress))?;
         let arrays = [("fraction", "transfer fraction"), ("random", "transfer fraction of random directions")];
         return cases.finish(output, result, &arrays, &|_| String::new());

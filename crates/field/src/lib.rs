@@ -172,7 +172,7 @@ pub use scale::{
     operator_pairs, pairs_of_both, scale, scale_operators,
 };
 pub use sensitivity::{sensitivity, sensitivity_all, sensitivity_along};
-pub use shards::{Cell, MANIFEST, SHARD, Shards, Work, file_hash, read_grid};
+pub use shards::{Cell, MANIFEST, SHARD, Shards, Spooled, Work, file_hash, read_grid};
 pub use site_kind::SiteKind;
 pub use site_sensitivity::sensitivity_at;
 pub use slice::{OnProgress, Pass, PlacePairs, Slice, Sliced, slice_all, slice_each};

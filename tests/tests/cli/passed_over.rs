@@ -122,7 +122,7 @@ fn one_block_is_studied_without_a_reduction() {
     assert!(printed.contains("not measured         reduced descriptions"), "{printed}");
     assert!(page(&folder).contains("Left out here: reduction.t: the model has one block"));
     let steps = names(&folder.path().join("out"));
-    assert_eq!(steps.iter().filter(|name| name.ends_with(".safetensors")).count(), 11, "{steps:?}");
+    assert_eq!(steps.iter().filter(|name| name.ends_with(".safetensors")).count(), 12, "{steps:?}");
     assert!(result(&folder, "reduction.t").arrays.is_empty());
     assert!(!result(&folder, "inverse.t").arrays.is_empty() || printed.contains("inverse.t:"));
 }

@@ -1,7 +1,7 @@
 //! Joining the shards of a folder, which are read several times.
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use resolvent_engine::Steps;
 
@@ -15,7 +15,20 @@ use super::Shards;
 
 /// Bytes of memory for the numbers of all prompts at some places. More places at a time need fewer passes over the
 /// files.
-const MEMORY: usize = 256 << 20;
+pub(super) const MEMORY: usize = 256 << 20;
+
+/// Returns the regular file to which `path` leads, and its folder; `None` if a result is not written there piece by
+/// piece: to a pipe, or as `.json`.
+///
+/// # Errors
+/// As [`Labelled::check_path`].
+pub(super) fn piecewise(path: &Path) -> Result<Option<(PathBuf, PathBuf)>> {
+    Labelled::check_path(path)?;
+    let is_safetensors = path.extension().is_some_and(|ending| ending == "safetensors");
+    let Target::File(at) = Target::of(path)? else { return Ok(None) };
+    let folder = at.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    Ok(is_safetensors.then_some((at, folder)))
+}
 
 impl Shards {
     /// Returns the result of all prompts, as one process would have computed it.
@@ -37,14 +50,12 @@ impl Shards {
     /// # Errors
     /// As [`Shards::merge`] and [`Labelled::write`].
     pub fn merge_into(&self, path: &Path) -> Result<Labelled> {
-        Labelled::check_path(path)?;
-        match Target::of(path)? {
-            Target::File(at) if path.extension().is_some_and(|ending| ending == "safetensors") => {
-                let folder = at.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let (joined, shards) = self.joined(Room { memory: MEMORY, folder: Some(folder) })?;
+        match piecewise(path)? {
+            Some((at, folder)) => {
+                let (joined, shards) = self.joined(Room { memory: MEMORY, folder: Some(&folder) })?;
                 joined.write(&shards, (path, &at))
             }
-            _ => {
+            None => {
                 let result = self.merge()?;
                 result.write(path)?;
                 Ok(result)

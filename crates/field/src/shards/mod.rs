@@ -8,6 +8,7 @@
 mod file;
 mod grid;
 mod merge;
+mod spooled;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::prompts::Prompts;
 use crate::store::difference;
 
 pub use grid::{Cell, read_grid};
+pub use spooled::Spooled;
 pub use work::{SHARD, Work, file_hash};
 
 /// The file of a folder that describes its work.

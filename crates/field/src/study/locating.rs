@@ -48,7 +48,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let mut columns = Columns::new(|_| "");
     for prompt in 0..runs.len() {
         let (run, name) = (&runs.corrupted[prompt], &runs.names[prompt]);
-        let located = located(&runs, prompt, task.size(4, 12), task.options.seed);
+        let located = located(&runs, prompt, task);
         let Some(located) = record.attempt(name, located)? else { continue };
         record.check(name, &[adjoint(&run.linearize(Mode::Exact), 1)?]);
         let (_, tokens, _) = shape(run);
@@ -81,15 +81,15 @@ struct Hidden {
     response: Vec<f32>,
 }
 
-/// Returns the sources of a prompt at about `levels` levels, each with the posteriors of all places `[L+1 T]`.
-fn located(runs: &Runs, prompt: usize, levels: usize, seed: u64) -> Result<Vec<(Hidden, Vec<f64>)>> {
-    let run = &runs.corrupted[prompt];
+/// Returns the sources of a prompt, each with the posteriors of all places `[L+1 T]`.
+fn located(runs: &Runs, prompt: usize, task: &Task<'_>) -> Result<Vec<(Hidden, Vec<f64>)>> {
+    let (run, seed) = (&runs.corrupted[prompt], task.options.seed);
     let (vocab, last) = (run.model().sizes().vocab, run.tokens().len() - 1);
     let logits = (0..vocab).step_by(vocab.div_ceil(LOGITS).max(1));
     let readings: Vec<(&Run, Observable)> = logits.map(|id| (run, Observable::logit(id as u32, last))).collect();
     let observed = Observed::values(&readings)?;
-    let step = run.model().sizes().layers.div_ceil(levels);
-    let mut hidden = hidden(runs, prompt, (&observed, seed), &Runs::places(run, step))?;
+    let step = run.model().sizes().layers.div_ceil(task.size(4, 12));
+    let mut hidden = hidden(runs, prompt, (&observed, seed), &Runs::places(run, step, task.size(2, 1)))?;
     // A place without a path to the last token has no response to infer anything from.
     hidden.retain(|one| one.response.iter().any(|x| *x != 0.0));
     let noisy = |(n, one): (usize, &Hidden)| (with_noise(&one.response, NOISE, seed.wrapping_add(n as u64)), NOISE);

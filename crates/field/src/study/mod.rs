@@ -13,6 +13,7 @@
 mod answers;
 mod circuits;
 mod figure;
+mod flows;
 mod inverse;
 pub(crate) mod left_out;
 mod locating;
@@ -123,7 +124,7 @@ pub struct StepProgress<'a> {
 type Analysis = fn(&Task<'_>, &mut Record) -> Result<Labelled>;
 
 /// The analyses of a task, in order.
-const ANALYSES: [(&str, Analysis); 10] = [
+const ANALYSES: [(&str, Analysis); 11] = [
     ("regimes", regimes::step),
     ("patching", patching::step),
     ("predictors", predictors::step),
@@ -134,6 +135,7 @@ const ANALYSES: [(&str, Analysis); 10] = [
     ("inverse", inverse::step),
     ("circuits", circuits::step),
     ("locating", locating::step),
+    ("flows", flows::step),
 ];
 
 /// Name of the first analysis of a task, which selects the pairs of the others.

@@ -34,7 +34,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         // Sample about nine levels of a deep model, or three in a quick study: more prompts count more than more
         // levels.
         let step = run.model().sizes().layers.div_ceil(task.size(2, 8));
-        let places = reaching(run, &runs.observables[prompt], Runs::places(run, step))?;
+        let places = reaching(run, &runs.observables[prompt], Runs::places(run, step, task.size(2, 1)))?;
         for (index, direction) in directions.iter().enumerate() {
             let what = format!("{} along the {}", runs.names[prompt], DIRECTIONS[index]);
             let sources = sources(&runs, prompt, direction, &places);

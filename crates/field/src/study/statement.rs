@@ -12,8 +12,8 @@ use super::null::Null;
 /// the model answers wrongly, places without a path to J, and transfers that are complete by construction do not count;
 /// nulls. 3: a statement about circuits is added, and the others are unchanged. 4: patches without any possible effect,
 /// and effects below the noise floor, count for no correlation; the figures beside a statement's are means over tasks
-/// too.
-pub const RULES: u32 = 4;
+/// too. 5: a statement about flows is added, and the others are unchanged.
+pub const RULES: u32 = 5;
 
 /// The verdict on a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

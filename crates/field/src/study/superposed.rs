@@ -47,7 +47,7 @@ fn pair(case: &Case<'_>, count: usize, state: &mut u64) -> Result<Labelled> {
     };
     // Places that differ between the prompts, below the last level: a displacement there would restore J completely.
     let last = run.model().sizes().layers;
-    let places = Runs::places(run, 1).into_iter().filter(|&(l, _)| l < last);
+    let places = Runs::places(run, 1, 1).into_iter().filter(|&(l, _)| l < last);
     let sources: Vec<Edit> = places
         .map(|place| (place, displacement(place)))
         .filter(|(_, s)| norm(s) > 0.0)

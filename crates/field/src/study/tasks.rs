@@ -195,11 +195,13 @@ impl Runs {
         .collect()
     }
 
-    /// Returns the places of every `step`-th level of a run, and of the last level.
-    pub(super) fn places(run: &Run, step: usize) -> Vec<Place> {
-        let last = run.model().sizes().layers;
+    /// Returns the places of every `step`-th level of a run and of the last level, at every `every`-th token from the
+    /// last on.
+    pub(super) fn places(run: &Run, step: usize, every: usize) -> Vec<Place> {
+        let (last, tokens) = (run.model().sizes().layers, run.tokens().len());
         let levels: BTreeSet<usize> = (0..=last).step_by(step).chain([last]).collect();
-        levels.into_iter().flat_map(|l| (0..run.tokens().len()).map(move |t| (l, t))).collect()
+        let tokens: BTreeSet<usize> = (0..tokens).rev().step_by(every).collect();
+        levels.into_iter().flat_map(|l| tokens.iter().map(move |t| (l, *t)).collect::<Vec<_>>()).collect()
     }
 }
 

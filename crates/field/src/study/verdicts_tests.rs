@@ -33,7 +33,7 @@ fn verdict_of(name: &str, all: &[Done]) -> (Verdict, f64) {
 #[test]
 fn an_empty_study_has_no_verdicts() {
     let all = statements(&[], &[]);
-    assert_eq!(all.len(), 8);
+    assert_eq!(all.len(), 9);
     for statement in all {
         assert_eq!(statement.verdict, Verdict::Unknown, "{}", statement.name);
         assert!(statement.figure.estimate.is_nan());
@@ -336,4 +336,31 @@ fn scales_are_those_of_the_largest_small_model() {
     assert_eq!(verdict_of("small predicts large", &of(0.9)), (Verdict::Holds, f64::from(0.9f32)));
     assert_eq!(verdict_of("small predicts large", &of(0.5)).0, Verdict::Partly);
     assert_eq!(verdict_of("small predicts large", &of(0.2)).0, Verdict::Fails);
+}
+
+/// Returns flows over four levels whose inner ones have `tokens`, the same in each prompt.
+fn flows(tokens: [f32; 2]) -> Vec<Done> {
+    let levels = |values: [f32; 4]| values.repeat(N);
+    let mut flows = result(&[("prompt", prompts()), column("change", &[2.0; N]), column("summed", &[2.1; N])]);
+    for (name, values) in [
+        ("tokens", [9.0, tokens[0], tokens[1], 9.0]),
+        ("at_changed", [1.0, 0.7, 0.3, 0.0]),
+        ("at_last", [0.0, 0.1, 0.6, 1.0]),
+    ] {
+        flows = flows.with(name, &[("prompt", N), ("level", 4)], levels(values));
+    }
+    vec![done("flows.a", flows)]
+}
+
+#[test]
+fn flows_count_the_tokens_of_inner_levels() {
+    let of = |tokens: [f32; 2]| verdict_of("effects flow by few tokens", &flows(tokens));
+    assert_eq!(of([1.0, 2.0]), (Verdict::Holds, 1.5));
+    assert_eq!(of([2.0, 3.0]), (Verdict::Partly, 2.5));
+    assert_eq!(of([3.0, 3.0]), (Verdict::Fails, 3.0), "an interval at the bound is not below it");
+    let detail = statement_of("effects flow by few tokens", &flows([1.0, 2.0])).detail();
+    for part in ["tokens that differ 0.50", "at the last token 0.35", "half has reached the last token 0.67", "over tokens 0.05"]
+    {
+        assert!(detail.contains(part), "{part}: {detail}");
+    }
 }

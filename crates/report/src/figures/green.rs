@@ -2,14 +2,13 @@
 
 use resolvent_field::Labelled;
 
-use super::read::{heatmap, number};
+use super::read::{heatmap, named_place, number};
 use crate::axis::number::value;
 use crate::study::medians;
 use crate::{Axis, Figure, Grid, Heatmap, Lines, Map, Series};
 
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
-    let source = result.fact("source");
-    let place = source.split_once(',').and_then(|(l, t)| Some((l.parse().ok()?, t.parse().ok()?)));
+    let (place, source) = named_place(result, "source");
     let what = match (result.fact("direction"), result.fact("unit")) {
         ("", _) => String::new(),
         (direction, "true") => format!(": {direction}, of unit length"),
@@ -23,8 +22,8 @@ pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         Some(Figure::from(map))
     };
     let maps = [
-        ("norm", "Response field", "|G s|", format!("source at h[{source}]{what}")),
-        ("block_norm", "Norms of the blocks", "|G(l',t'; l,t)|_F", format!("from h[{source}], any source")),
+        ("norm", "Response field", "|G s|", format!("source at {source}{what}")),
+        ("block_norm", "Norms of the blocks", "|G(l',t'; l,t)|_F", format!("from {source}, any source")),
     ];
     let drawn = maps.into_iter().filter_map(map);
     drawn.chain(geometry(result)).chain(directions(result)).collect()

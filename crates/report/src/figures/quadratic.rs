@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use super::read::observable;
+use super::read::{named_place, observable};
 use crate::{Axis, Figure, Lines, Reference, Series};
 
 pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
@@ -12,7 +12,7 @@ pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
         Axis::log("amplitude, in units of |h[l,t]|"),
         Axis::log("relative error"),
     );
-    plot.subtitle = format!("{} at h[{}]", observable(result), result.fact("place"));
+    plot.subtitle = format!("{} at {}", observable(result), named_place(result, "place").1);
     plot.markers = true;
     plot.references = vec![Reference::Level(0.2, "20 %".to_owned())];
     for (name, legend) in [("error_first", "first order"), ("error_second", "second order")] {

@@ -17,6 +17,14 @@ pub(super) fn number(result: &Labelled, name: &str) -> Option<f64> {
     result.array(name).and_then(|a| a.data.first()).map(|&x| f64::from(x))
 }
 
+/// Returns the place that an entry of the metadata names, and how a title names it.
+pub(super) fn named_place(result: &Labelled, key: &str) -> (Option<(usize, usize)>, String) {
+    let text = result.fact(key);
+    let place = text.split_once(',').and_then(|(l, t)| Some((l.parse().ok()?, t.parse().ok()?)));
+    // Of several prompts with places of their own, the entry is their list.
+    (place, place.map_or_else(|| "the place of each prompt".to_owned(), |_| format!("h[{text}]")))
+}
+
 /// Returns the observable as it was typed, if the caller has noted it as `observable_text`; else `J`.
 ///
 /// Result files do not contain this text, because they do not depend on the notation of a token.

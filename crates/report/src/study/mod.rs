@@ -3,6 +3,7 @@
 mod answers;
 mod circuits;
 mod data;
+mod flows;
 mod inverse;
 mod left_out;
 mod locating;
@@ -65,7 +66,7 @@ pub fn study_page(studied: &Studied, found: &study::Results) -> Page {
          clean prompt's answer less that of the corrupted prompt's, at the last token.\n\nThe checks of every analysis are listed \
          at the end. Figures are means over tasks; n is the number of prompts. Intervals are 95 % bootstraps over \
          prompts, and there is none for fewer than eight. Definitions and rules are version {RULES}, fixed before the \
-         results. With nine statements, four in ten studies have an interval that misses its true value.\n\n{}",
+         results. With ten statements, four in ten studies have an interval that misses its true value.\n\n{}",
         studied.model,
         studied.shape,
         tasks.join(", "),
@@ -77,7 +78,7 @@ pub fn study_page(studied: &Studied, found: &study::Results) -> Page {
     }
     let mut page = Page::new(format!("Transformer Field Theory: {}", studied.model), lead);
     let results = Results::new(done);
-    let parts: [Part; 9] = [
+    let parts: [Part; 10] = [
         ("linear regime", "Linear regime", &["regimes"], regimes::section),
         (
             "sensitivities predict patches",
@@ -91,6 +92,7 @@ pub fn study_page(studied: &Studied, found: &study::Results) -> Page {
         ("patches can be chosen", "Choosing where to patch", &["inverse"], inverse::section),
         ("circuits are small", "Circuits", &["circuits"], circuits::section),
         ("sources are found", "Finding sources", &["locating"], locating::section),
+        ("effects flow by few tokens", "Flow of effects", &["flows"], flows::section),
         ("small predicts large", "Across scales", &["scaling"], scaling::section),
     ];
     page.sections.extend(answers::section(&results));

@@ -259,3 +259,32 @@ fn reduced_descriptions_are_drawn_over_ranks_and_prompts() {
         "{text}"
     );
 }
+
+#[test]
+fn flows_are_drawn_by_level() {
+    let by_level = [("prompt", 2), ("level", 3)];
+    let mut result = Labelled::default().note("labels", r#"["a", "b"]"#);
+    for (name, values) in [
+        ("tokens", vec![1.0, 2.0, 1.0, 1.0, 1.0, 1.0]),
+        ("at_changed", vec![1.0, 0.5, 0.0, 1.0, 0.0, 0.0]),
+        ("at_last", vec![0.0, 0.5, 1.0, 0.0, 1.0, 1.0]),
+    ] {
+        result = result.with(name, &by_level, values);
+    }
+    let result = result.with("map", &[("level", 3), ("token", 2)], vec![1.0, 0.0, 0.5, 0.5, 0.0, 1.0]);
+    let page = study_page(&studied(), &found(&[done("flows.colours", result)]));
+    let section = page.sections.iter().find(|s| s.heading == "Flow of effects").expect("a section");
+    let figures: Vec<&Figure> = section
+        .blocks
+        .iter()
+        .filter_map(|b| match b {
+            Block::Figure(figure, _) => Some(figure),
+            _ => None,
+        })
+        .collect();
+    let [Figure::Table(_), Figure::Heatmap(map), Figure::Grid(grid)] = &figures[..] else { panic!("{figures:?}") };
+    assert_eq!((map.rows.len(), &map.columns[..]), (3, &["a".to_owned(), "b".to_owned()][..]));
+    let [Figure::Lines(tokens), Figure::Lines(shares)] = &grid.figures[..] else { panic!("{grid:?}") };
+    assert_eq!(tokens.series[0].points, [(0.0, 1.0), (1.0, 1.5), (2.0, 1.0)]);
+    assert_eq!(shares.series[1].points, [(0.0, 0.0), (1.0, 0.75), (2.0, 1.0)]);
+}

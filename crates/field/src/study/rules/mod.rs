@@ -2,6 +2,7 @@
 
 mod circuits;
 mod first_order;
+mod flows;
 mod locating;
 mod propagation;
 mod reduction;
@@ -30,6 +31,7 @@ pub(super) fn statements(done: &[Done]) -> Vec<Statement> {
         sources::inverted(&of("inverse")),
         circuits::circuits(&of("circuits")),
         locating::found(&of("locating")),
+        flows::flows(&of("flows")),
     ];
     if let [(_, scaling), ..] = of("scaling")[..] {
         all.push(scaling::scaled(scaling));
