@@ -1,10 +1,10 @@
-//! What the class `Run` reads of many edited runs: observables, logits, and functions of logits.
+//! What the classes `Run` and `Prompts` read of many edited runs: observables, logits, and functions of logits.
 
 use numpy::{PyArray1, PyArrayDyn, PyArrayMethods};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
-use resolvent::model::{Edit, Observable, Run, from_end};
+use resolvent::model::{Edit, EditedPrompt, EditedRun, Observable, PromptCase, Run, from_end, values_of};
 
 use crate::arrays::to_numpy;
 use crate::classes::PyRun;
@@ -12,6 +12,7 @@ use crate::edit::PyEdit;
 use crate::failure::{Failure, Result, value_error};
 use crate::lists::{List, Many, shown};
 use crate::observable::PyObservable;
+use crate::prompts::PyPrompts;
 use crate::work::{Raised, detached};
 
 /// Resolves the positions of edits for a run.
@@ -81,6 +82,41 @@ impl PyRun {
             Ok::<_, Failure>(all)
         })?;
         Ok(to_numpy(py, all, &[variants.len(), vocab])?)
+    }
+}
+
+#[pymethods]
+impl PyPrompts {
+    /// Computes the values [P, K] of each clean prompt's observable under each of K lists of further edits.
+    ///
+    /// Positions of the edits count in each prompt, from its end if they are negative. The prompts run in batches, and
+    /// the edited runs of a batch share its runs: each computes only the values that its edits can reach.
+    #[pyo3(signature = (variants), text_signature = "($self, variants)")]
+    fn values_under<'py>(&self, py: Python<'py>, variants: List<Many<Py<PyEdit>>>) -> Result<Bound<'py, PyAny>> {
+        let (model, count) = (&self.model, variants.0.len());
+        let mut prompts = Vec::with_capacity(self.cases.len());
+        for case in &self.cases {
+            let named = |reason: &str| value_error(format!("{}: {reason}", case.name));
+            let none = "no observable: the row needs `target` or `observable`, or give one for all";
+            let observable = case.observable.as_ref().ok_or_else(|| named(none))?;
+            let edits = variants.0.iter().map(|edits| PyEdit::all(&edits.0, model, case.clean.len()));
+            let edits = edits.collect::<Result<Vec<Vec<Edit>>>>().map_err(|e| named(&e.message(py)))?;
+            prompts.push((case, observable, edits));
+        }
+        let values = detached(py, |_| {
+            let tokens = |(case, ..): &(&PromptCase, &Observable, Vec<Vec<Edit>>)| case.clean.len();
+            let mut values = Vec::with_capacity(prompts.len() * count);
+            for part in model.passes(&prompts, tokens) {
+                let plain = part.iter().map(|(case, ..)| EditedPrompt { tokens: &case.clean, edits: &case.edits });
+                let runs = model.run_edited(&plain.collect::<Vec<_>>(), &[])?;
+                let edited = runs.iter().zip(part).flat_map(|(run, (_, observable, edits))| {
+                    edits.iter().map(move |edits| EditedRun { run, edits, observable })
+                });
+                values.extend(values_of(&edited.collect::<Vec<_>>())?);
+            }
+            Ok::<_, Failure>(values)
+        })?;
+        Ok(PyArray1::from_vec(py, values).reshape([prompts.len(), count])?.into_any())
     }
 }
 

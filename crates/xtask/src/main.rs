@@ -14,6 +14,7 @@ mod valgrind;
 mod verb;
 mod verbs;
 mod vulkan;
+#[cfg(feature = "browser")]
 mod web;
 
 use std::process::ExitCode;

@@ -9,17 +9,12 @@ pub(crate) const VERB: Verb = Verb {
     run: test,
 };
 
-/// Tests in this process, whose build can read JSON.
 #[cfg(feature = "browser")]
 fn test(steps: &[String]) -> Result {
     crate::web::test(steps)
 }
 
-/// Tests in another process: this program, built again so that it can read JSON.
 #[cfg(not(feature = "browser"))]
 fn test(steps: &[String]) -> Result {
-    use crate::process::{cargo, run};
-
-    let mut again = cargo(&["run", "--quiet", "--package", "xtask", "--features", "browser", "--", "web-test"]);
-    run(again.args(steps))
+    super::web::again("web-test", steps)
 }

@@ -1,32 +1,24 @@
 //! The page for browsers: its build, its server, and its test in one.
 
 mod archive;
-mod bindgen;
-#[cfg(feature = "browser")]
 mod browser;
-#[cfg(feature = "browser")]
 mod compare;
-#[cfg(feature = "browser")]
 mod dawn;
-#[cfg(feature = "browser")]
 mod http;
-#[cfg(feature = "browser")]
 mod large;
 mod module;
-#[cfg(feature = "browser")]
 mod page;
 mod server;
-#[cfg(feature = "browser")]
 mod test;
-#[cfg(feature = "browser")]
 mod trouble;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use wasm_bindgen_cli_support::Bindgen;
+
 pub(crate) use server::Server;
-#[cfg(feature = "browser")]
 pub(crate) use test::test;
 
 use crate::process::{Result, is_installed, root, run};
@@ -38,36 +30,24 @@ const MODELS: [&str; 3] = ["atlas-nano", "atlas-micro", "atlas-small"];
 const MODULE: &str = "target/web-build/wasm32-unknown-unknown/web/resolvent_web.wasm";
 
 /// Installs what building and testing the page needs, if it is missing.
-#[cfg(feature = "browser")]
 fn available() -> Result {
     module::build()?;
-    bindgen::installed()?;
     browser::installed().map(drop)
 }
 
 /// Builds the page into `target/web`, and returns that folder.
 pub(crate) fn build() -> Result<PathBuf> {
-    let mut module = module::build()?;
-    let bindgen = bindgen::installed()?;
-    run(&mut module)?;
+    run(&mut module::build()?)?;
     let page = root().join("crates/web/page");
     let folder = root().join("target/web");
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     }
-    let mut glue = Command::new(bindgen);
-    glue.args([
-        "--target",
-        "web",
-        "--no-typescript",
-        "--remove-name-section",
-        "--remove-producers-section",
-        "--out-name",
-        "engine",
-        "--out-dir",
-    ])
-    .arg(&folder);
-    run(glue.arg(root().join(MODULE)))?;
+    let mut glue = Bindgen::new();
+    glue.input_path(root().join(MODULE)).out_name("engine").typescript(false);
+    glue.remove_name_section(true).remove_producers_section(true);
+    let written = glue.web(true).and_then(|glue| glue.generate(&folder));
+    written.map_err(|e| format!("wasm-bindgen cannot read {MODULE}: {e:#}"))?;
     pack(&folder)?;
     for (name, _) in sizes(&page)? {
         let to = folder.join(&name);
