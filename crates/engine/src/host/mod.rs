@@ -1,6 +1,7 @@
 //! The host executor: runs recordings on the CPU, one launch after the other, each on all threads.
 
 mod block;
+mod dots;
 mod f16_weights;
 mod fetch;
 mod gemm;

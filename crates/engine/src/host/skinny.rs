@@ -1,8 +1,9 @@
-//! Products of few rows. The time to read the weights bounds them, and general matrix crates read weights in the order
-//! of their tiles. Here every weight is read once, along rows of w, and the next rows are prefetched meanwhile.
+//! Products of few rows, `y = x w`. The time to read the weights bounds them, and general matrix crates read weights in
+//! the order of their tiles. Here every weight is read once, along rows of w, and the next rows are prefetched
+//! meanwhile.
 //!
 //! Measured with two threads on a Zen 4 server whose memory gives 45 GB/s, with weights 768x3072 that fit no cache
-//! (GFLOP/s, straight | transposed):
+//! (GFLOP/s, straight | transposed, by [`super::dots`] as it was then):
 //!
 //! | rows | here | `private-gemm-x86` 0.1.22 | `gemm` 0.19 |
 //! |---|---|---|---|
@@ -13,9 +14,8 @@
 //!
 //! With weights in f16 and AVX-512, on the same server: 31 | 34 at one row, 124 | 131 at 4, 196 | 194 at 16.
 //!
-//! There are two forms. `y = x w` reads a few rows of w at a time, and adds their products to sums of all columns,
-//! which fit the L2 cache. `y = x w^T` computes dot products of rows of x with rows of w. The threads share the columns
-//! of y. The order of every sum depends on k alone. That of the straight form is the one of products of many rows.
+//! A few rows of w are read at a time, and their products added to sums of all columns, which fit the L2 cache. The
+//! threads share the columns of y. The order of every sum depends on k alone, and is that of products of many rows.
 
 use std::ops::Range;
 
@@ -24,34 +24,29 @@ use rayon::prelude::*;
 
 use super::f16_weights;
 use super::rows::Row;
-use super::weights::{DEPTH as BLOCK, Elements, Weights};
+use super::weights::{DEPTH as BLOCK, Elements};
 
 /// Rows of w that a step of the straight form adds. They divide the blocks of k.
 const DEPTH: usize = 16;
 const _: () = assert!(BLOCK.is_multiple_of(DEPTH));
 
 /// Most columns of y for one thread: beside its sums of 16 rows, the L2 cache has room for the weights.
-const MOST_COLUMNS: usize = 1536;
-
-/// Rows of w that the transposed form reads side by side.
-const SIDE: usize = 4;
+pub(super) const MOST_COLUMNS: usize = 1536;
 
 /// Computes `y = x w`, or `y += x w`: see [`super::matmul`].
-pub(super) fn product(arch: Arch, [m, k, n]: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y: &mut [f32]) {
+pub(super) fn product(
+    arch: Arch,
+    [m, k, n]: [usize; 3],
+    (x, w): (&[f32], Elements<'_>),
+    accumulate: bool,
+    y: &mut [f32],
+) {
     let share = n.div_ceil(rayon::current_num_threads()).next_multiple_of(64).min(MOST_COLUMNS);
     let parts = shares(&mut y[..m * n], n, share);
     parts.into_par_iter().enumerate().for_each(|(part, mut y)| {
         let (first, columns) = (part * share, share.min(n - part * share));
-        match w.transposed {
-            true => {
-                let sums = arch.dispatch(Transposed { m, k, columns, x, w: w.elements.from(first * k) });
-                put(&mut y, &sums, accumulate);
-            }
-            false => {
-                let columns = Columns { shape: [m, k, n], first, columns, x, w: w.elements };
-                arch.dispatch(Straight { columns, accumulate, y: &mut y });
-            }
-        }
+        let columns = Columns { shape: [m, k, n], first, columns, x, w };
+        arch.dispatch(Straight { columns, accumulate, y: &mut y });
     });
 }
 
@@ -222,97 +217,6 @@ impl<S: Simd> Step<'_, S> {
                 }
             }
             *sums = tile;
-        }
-    }
-}
-
-/// `x w^T` for the rows of `w`, as `[m, columns]`.
-struct Transposed<'a> {
-    m: usize,
-    k: usize,
-    columns: usize,
-    x: &'a [f32],
-    w: Elements<'a>,
-}
-
-impl WithSimd for Transposed<'_> {
-    type Output = Vec<f32>;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
-        let Self { m, k, columns, x, w } = self;
-        let mut y = vec![0.0f32; m * columns];
-        let (mut first, mut wide) = (0, w.room(simd, SIDE * k));
-        // Rows of x in the order of widened f16 elements.
-        let x = if w.is_reordered(simd) { &f16_weights::deinterleave::<S>(x, k) } else { x };
-        while first < columns {
-            let side = if columns - first >= SIDE { SIDE } else { 1 };
-            let w = w.from(first * k);
-            let dots = Dots { simd, shape: [m, k, columns], x, w };
-            let y = &mut y[first..];
-            if let Some(w) = w.packed(simd) {
-                dots.put(side, |j| w.from(j * k, k), y);
-            } else {
-                let w = w.rows(simd, side, (k, k), &mut wide).0;
-                dots.put(side, |j| S::as_simd_f32s(&w[j * k..][..k]).0, y);
-            }
-            first += side;
-        }
-        y
-    }
-}
-
-/// Dot products of the rows of x with a few rows of w.
-struct Dots<'a, S: Simd> {
-    simd: S,
-    /// Rows of x, their elements, and the row length of y.
-    shape: [usize; 3],
-    x: &'a [f32],
-    w: Elements<'a>,
-}
-
-impl<S: Simd> Dots<'_, S> {
-    /// Writes the products with the rows `w(0)`, `w(1)` and so on of w to the first columns of y.
-    #[inline(always)]
-    fn put<W: Row<S>>(&self, side: usize, w: impl Fn(usize) -> W, y: &mut [f32]) {
-        let [m, _, stride] = self.shape;
-        let mut done = 0;
-        while done < m {
-            let take = if m - done >= 4 { 4 } else { 1 };
-            let y = &mut y[done * stride..];
-            match (take, side) {
-                (4, SIDE) => self.put_rows::<4, SIDE, W>(done, std::array::from_fn(&w), y),
-                (4, _) => self.put_rows::<4, 1, W>(done, [w(0)], y),
-                (_, SIDE) => self.put_rows::<1, SIDE, W>(done, std::array::from_fn(&w), y),
-                _ => self.put_rows::<1, 1, W>(done, [w(0)], y),
-            }
-            done += take;
-        }
-    }
-
-    #[inline(always)]
-    fn put_rows<const R: usize, const C: usize, W: Row<S>>(&self, first: usize, w: [W; C], y: &mut [f32]) {
-        let Self { simd, shape: [_, k, stride], x, .. } = *self;
-        let vectors = k / S::F32_LANES;
-        let rows: [&[f32]; R] = std::array::from_fn(|i| &x[(first + i) * k..][..k]);
-        let xs = rows.map(|row| &S::as_simd_f32s(row).0[..vectors]);
-        let mut sums = [[simd.splat_f32s(0.0); C]; R];
-        for v in 0..vectors {
-            for row in w {
-                row.fetch(v, C * k);
-            }
-            let w = w.map(|row| row.vector(v));
-            for (sums, x) in sums.iter_mut().zip(xs) {
-                for (sum, w) in sums.iter_mut().zip(w) {
-                    *sum = simd.mul_add_e_f32s(x[v], w, *sum);
-                }
-            }
-        }
-        for (i, (sums, x)) in sums.into_iter().zip(rows).enumerate() {
-            for (j, sum) in sums.into_iter().enumerate() {
-                let edge: f32 = (vectors * S::F32_LANES..k).map(|at| x[at] * self.w.at(j * k + at)).sum();
-                y[i * stride + j] = simd.reduce_sum_f32s(sum) + edge;
-            }
         }
     }
 }
