@@ -201,9 +201,10 @@ impl Found {
         let captured = median(&mut self.captured.iter().copied());
         let mut text = format!("medians over {} prompts; captured {captured:.3}\n", self.captured.len());
         for (n, amplitude) in self.amplitudes.iter().enumerate() {
-            let [first, second] = self.errors.each_ref().map(|errors| {
-                100.0 * median(&mut errors.iter().skip(n).step_by(self.amplitudes.len()).copied())
-            });
+            let [first, second] = self
+                .errors
+                .each_ref()
+                .map(|errors| 100.0 * median(&mut errors.iter().skip(n).step_by(self.amplitudes.len()).copied()));
             let _infallible = writeln!(
                 text,
                 "amplitude {amplitude}: error of first order {first:.1} %, of second order {second:.1} %"

@@ -1,5 +1,6 @@
 //! `resolvent slice`: blocks of the Green operator between two bases, or its singular values.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 
 use resolvent::engine::Steps;
@@ -138,6 +139,7 @@ impl Args {
             Ok([distinct(places(&self.from, run)?), distinct(places(&self.to, run)?)])
         };
         let needs_other = !self.svd && [&source, &readout].into_iter().any(|basis| basis.needs_other());
+        let first = RefCell::new(Vec::new());
         let result = cases.of_clean(needs_other, &|all| {
             let linear: Vec<Linearization<'_>> = all.iter().map(|runs| runs.clean.linearize(Mode::Exact)).collect();
             let each = all.iter().zip(&linear);
@@ -157,13 +159,20 @@ impl Args {
                 let pairs = PlacePairs::new(&runs.clean, Some(&from), Some(&to))?;
                 self.averaged(Slice::new(linear, pairs, [&source, &readout], contexts)?)
             });
-            slice_each(sliced.collect())
+            let results = slice_each(sliced.collect())?;
+            if let Some(pairs) = results.iter().flatten().find_map(|one| one.array("pairs"))
+                && first.borrow().is_empty()
+            {
+                *first.borrow_mut() = pairs.data.clone();
+            }
+            Ok(results)
         })?;
-        cases.finish(output, result, &[], &|result| self.means(result))
+        cases.finish(output, result, &[], &|result| self.means(result, &first.borrow()))
     }
 
-    /// Formats the means over prompts: of singular values by pair, or of those of the whole operator.
-    fn means(&self, result: &Labelled) -> String {
+    /// Formats the means over prompts: of singular values by pair, or of those of the whole operator. `pairs` are those
+    /// of the first prompt.
+    fn means(&self, result: &Labelled, pairs: &[f32]) -> String {
         let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
         let name = if self.svd { "svd_values" } else { "singular_values" };
         let [mean, low, high] = ["mean", "low", "high"].map(|end| of(&format!("{name}.{end}")));
@@ -172,7 +181,7 @@ impl Args {
                     places that lie apart in every prompt\n"
                 .to_owned();
         }
-        let values = result.array(name).and_then(|a| a.axes.last().map(|axis| axis.1)).unwrap_or(1);
+        let values = result.array(&format!("{name}.mean")).and_then(|a| a.axes.last().map(|axis| axis.1)).unwrap_or(1);
         let shown = |i: usize| match low[i].is_finite() {
             true => format!("{:.4} ({:.4} to {:.4})", mean[i], low[i], high[i]),
             false => format!("{:.4}", mean[i]),
@@ -181,7 +190,6 @@ impl Args {
             let each = (0..values).map(|i| format!("{:>4}  {}\n", i + 1, shown(i))).collect::<String>();
             return format!("mean singular values of G\n{each}");
         }
-        let pairs = of("pairs");
         let mut text = String::from("means over prompts; tokens are those of the first one\n");
         for (n, pair) in pairs.chunks(4).take(mean.len() / values).enumerate() {
             let [to, from] = [(pair[0], pair[1]), (pair[2], pair[3])].map(|(l, t)| format!("h[{l},{t}]"));

@@ -1,8 +1,14 @@
-"""Rows of prompts: answers of several tokens, runs as prompts."""
+"""Rows of prompts: answers of several tokens, runs as prompts, values under edits."""
 
 import numpy as np
 import pytest
-from resolvent import Edit
+from resolvent import Edit, Observable
+
+ROWS = [
+    {"clean": [7, 3, 21, 9, 30, 2], "observable": "logit(#11) - logit(#4)"},
+    {"clean": [5, 1, 6], "target": "#4", "label": "short"},
+    {"clean": [1, 2, 3, 4], "target": "#4", "against": "#9"},
+]
 
 
 def test_answers_of_several_tokens_are_means(tiny):
@@ -30,3 +36,25 @@ def test_a_run_is_a_prompt(tiny, model):
 def test_an_observable_as_text_alone_is_refused(tiny):
     with pytest.raises(TypeError, match=r'expected an observable, got .*; give Observable\("logit"\)'):
         tiny.prompts([[1, 2]], observable="logit")
+
+
+def test_values_of_many_prompts_under_edits(tiny):
+    vector = np.linspace(-1, 1, tiny.cfg.d_model, dtype=np.float32)
+    variants = [
+        Edit.ablate("blocks.0.attn.hook_z[1]", -1),
+        [Edit.add("blocks.1.hook_resid_pre", 0, vector), Edit.scale("blocks.1.hook_mlp_out", -2, 2.0)],
+        [],
+    ]
+    edits = [Edit.scale("blocks.0.hook_attn_out", None, 0.5)]
+    prompts = tiny.prompts(ROWS, edits=edits)
+    found = prompts.values_under(variants)
+    assert found.shape == (3, 3) and found.dtype == np.float64
+    for n, row in enumerate(ROWS):
+        run, j = tiny.run(row["clean"], edits), Observable(prompts.observables[n])
+        np.testing.assert_allclose(found[n], run.values_under(variants, j), atol=1e-5)
+        assert abs(found[n, :2] - found[n, 2]).min() > 1e-4
+    assert prompts.values_under([]).shape == (3, 0)
+    with pytest.raises(ValueError, match="short: .*-4"):
+        prompts.values_under([Edit.ablate("blocks.0.attn.hook_z[1]", -4)])
+    with pytest.raises(ValueError, match="row 0: no observable"):
+        tiny.prompts([[1, 2, 3]]).values_under(variants)

@@ -43,28 +43,6 @@ def test_a_prompt_has_its_own_numbers(model):
     assert swept["lengths"].tolist() == [6, 3, 4] and np.isnan(swept["effect.low"]).all()
 
 
-def test_values_of_many_prompts_under_edits(model):
-    vector = np.linspace(-1, 1, model.cfg.d_model, dtype=np.float32)
-    variants = [
-        Edit.ablate("blocks.0.attn.hook_z[1]", -1),
-        [Edit.add("blocks.1.hook_resid_pre", 0, vector), Edit.scale("blocks.1.hook_mlp_out", -2, 2.0)],
-        [],
-    ]
-    edits = [Edit.scale("blocks.0.hook_attn_out", None, 0.5)]
-    prompts = model.prompts(PAIRS, edits=edits)
-    found = prompts.values_under(variants)
-    assert found.shape == (3, 3) and found.dtype == np.float64
-    for n, pair in enumerate(PAIRS):
-        run, j = model.run(pair["clean"], edits), Observable(prompts.observables[n])
-        np.testing.assert_allclose(found[n], run.values_under(variants, j), atol=1e-5)
-        assert abs(found[n, :2] - found[n, 2]).min() > 1e-4
-    assert prompts.values_under([]).shape == (3, 0)
-    with pytest.raises(ValueError, match="short: .*-4"):
-        prompts.values_under([Edit.ablate("blocks.0.attn.hook_z[1]", -4)])
-    with pytest.raises(ValueError, match="row 0: no observable"):
-        model.prompts([[1, 2, 3]]).values_under(variants)
-
-
 def test_sources_at_a_place_of_each_prompt(model):
     prompts = model.prompts(PAIRS)
     given = np.linspace(-1, 1, model.cfg.d_model, dtype=np.float32)

@@ -32,6 +32,7 @@ impl Toolchain {
     }
 
     /// Returns whether this is Debian's compiler, which has no linker for the target.
+    #[cfg(feature = "browser")]
     pub(crate) fn is_debian(&self) -> bool {
         self.debian.is_some()
     }

@@ -125,7 +125,7 @@ fn processes_share_the_steps_of_a_study() {
         let (all, _) = rest.split_once(" steps: ").expect("all steps");
         own += count.parse::<usize>().expect("a number");
         assert!(text.contains(" 0 were there\nthe same command without --shard writes "), "{text}");
-        assert_eq!(all.parse::<usize>().expect("a number") % 10, 0, "ten analyses: {text}");
+        assert_eq!(all.parse::<usize>().expect("a number") % 11, 0, "eleven analyses: {text}");
     }
     assert!(!shared.join("index.html").exists());
     let steps = results(&shared).len();
@@ -158,7 +158,7 @@ fn a_study_runs_beside_its_nulls() {
     ];
     let printed = run(&arguments).done();
     for words in ["random weights", "permuted weights", "shuffled pairs"] {
-        assert_eq!(printed.matches(words).count(), 8, "{words} beside each of eight statements: {printed}");
+        assert_eq!(printed.matches(words).count(), 9, "{words} beside each of nine statements: {printed}");
     }
     let of = |null: &str, step: &str| {
         let path = folder.path().join(format!("out/nulls/{null}/{step}.agreement.safetensors"));

@@ -76,11 +76,12 @@ impl WithSimd for Part<'_, '_> {
     fn with_simd<S: Simd>(mut self, simd: S) {
         let (k, w) = (self.k, self.w);
         let Some(columns) = self.y.first().map(|y| y.len()) else { return };
-        let most = (BLOCK / k.max(1) / SIDE).max(1) * SIDE;
-        let mut wide = w.room(simd, most.min(columns) * k);
+        let most = ((BLOCK / k.max(1) / SIDE).max(1) * SIDE).min(columns);
+        let mut wide = w.room(simd, most * k);
         let reordered = w.is_reordered(simd).then(|| f16_weights::deinterleave::<S>(self.x, k.max(1)));
         let x = reordered.as_deref().unwrap_or(self.x);
-        let mut sums = vec![[[simd.splat_f32s(0.0); SIDE]; 6]; most / SIDE];
+        let tiles = if k > WHOLE { most.div_ceil(SIDE) } else { 0 };
+        let mut sums = vec![[[simd.splat_f32s(0.0); SIDE]; 6]; tiles];
         for first in (0..columns).step_by(most) {
             let count = most.min(columns - first);
             let block = Block { simd, k, x, w: w.from(first * k), first, count, accumulate: self.accumulate };
@@ -94,7 +95,7 @@ impl WithSimd for Part<'_, '_> {
     }
 }
 
-/// Sums of the tiles of a block, in the lanes of vectors.
+/// Sums of the tiles of a block, in the lanes of vectors; none if all of k is multiplied at once.
 type Sums<S> = [[[<S as Simd>::f32s; SIDE]; 6]];
 
 /// A block of rows of w, whose products are columns of y from `first` on.
@@ -154,16 +155,16 @@ impl<S: Simd> Block<'_, S> {
         let last = vectors.div_ceil(depth).max(1) - 1;
         for stage in 0..=last {
             let range = stage * depth..vectors.min((stage + 1) * depth);
-            for (at, sums) in (0..self.count).step_by(SIDE).zip(sums.iter_mut()) {
+            for (group, at) in (0..self.count).step_by(SIDE).enumerate() {
                 // Where there are fewer rows of w, the last one takes the place of the missing ones.
                 let side = SIDE.min(self.count - at);
                 let w: [W; SIDE] = std::array::from_fn(|j| w(at + j.min(side - 1)));
                 let tile = match stage {
                     0 => self.add::<R, FETCH, W>(rows, w, range.clone(), [[self.simd.splat_f32s(0.0); SIDE]; R]),
-                    _ => self.add::<R, FETCH, W>(rows, w, range.clone(), *head(sums)),
+                    _ => self.add::<R, FETCH, W>(rows, w, range.clone(), *head(&sums[group])),
                 };
                 if stage < last {
-                    *head_mut(sums) = tile;
+                    *head_mut(&mut sums[group]) = tile;
                     continue;
                 }
                 // The indices are literals: see below.

@@ -182,7 +182,16 @@ mod tests {
     /// Every crate and form of a product, at shapes on both sides of each bound.
     #[test]
     fn all_forms_agree_with_the_sum() {
-        let odd = [(1, 7, 5), (2, 33, 17), (13, 1603, 11), (31, 70, 90), (40, 9, 130), (97, 31, 19), (520, 9, 6), (103, 300, 145)];
+        let odd = [
+            (1, 7, 5),
+            (2, 33, 17),
+            (13, 1603, 11),
+            (31, 70, 90),
+            (40, 9, 130),
+            (97, 31, 19),
+            (520, 9, 6),
+            (103, 300, 145),
+        ];
         let whole = [(1, 8, 8), (5, 16, 40), (17, 56, 136), (40, 72, 1000), (50, 16, 24), (96, 64, 48), (99, 520, 104)];
         for (m, k, n) in odd.into_iter().chain(whole) {
             let number = |i: usize| ((i * 37) % 19) as f32 - 9.0;

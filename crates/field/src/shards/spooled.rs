@@ -43,7 +43,16 @@ impl<'a> Spooled<'a> {
     pub fn beside(path: &'a Path) -> Result<Option<Self>> {
         let Some((at, folder)) = piecewise(path)? else { return Ok(None) };
         let file = tempfile::tempfile_in(&folder).map_err(|e| unwritten(path, &e))?;
-        Ok(Some(Self { path, at, folder, file, parts: Vec::new(), results: 0, checks: Vec::new(), left_out: Vec::new() }))
+        Ok(Some(Self {
+            path,
+            at,
+            folder,
+            file,
+            parts: Vec::new(),
+            results: 0,
+            checks: Vec::new(),
+            left_out: Vec::new(),
+        }))
     }
 
     /// Adds the results of the next part of the set.

@@ -12,11 +12,11 @@ use super::tasks::{Columns, Task};
 
 /// Computes the flow of the whole difference between the prompts of each pair, averaged over its amplitude.
 ///
-/// Arrays over pairs `[N]`: `prompt`; `change`, J of the clean prompt minus that of the corrupted one; `summed`, the sum
-/// of the flow over the tokens of a level, which is the change but for the error of the average over amplitudes. By
-/// level `[N, L+1]`: `tokens`, the effective number of tokens that carry the flow, `(sum |F|)^2 / sum F^2`; `at_changed`
-/// and `at_last`, the share of `sum |F|` at the tokens that differ and at the last token. The map of the first pair:
-/// `map [L+1, T]`.
+/// Arrays over pairs `[N]`: `prompt`; `change`, J of the clean prompt minus that of the corrupted one; `summed`, the
+/// sum of the flow over the tokens of a level, which is the change but for the error of the average over amplitudes. By
+/// level `[N, L+1]`: `tokens`, the effective number of tokens that carry the flow, `(sum |F|)^2 / sum F^2`;
+/// `at_changed` and `at_last`, the share of `sum |F|` at the tokens that differ and at the last token. The map of the
+/// first pair: `map [L+1, T]`.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     if task.model.sizes().layers < 2 {
         return Err(Error::Input("the model has no level between the first and the last".to_owned()));

@@ -359,8 +359,12 @@ fn flows_count_the_tokens_of_inner_levels() {
     assert_eq!(of([2.0, 3.0]), (Verdict::Partly, 2.5));
     assert_eq!(of([3.0, 3.0]), (Verdict::Fails, 3.0), "an interval at the bound is not below it");
     let detail = statement_of("effects flow by few tokens", &flows([1.0, 2.0])).detail();
-    for part in ["tokens that differ 0.50", "at the last token 0.35", "half has reached the last token 0.67", "over tokens 0.05"]
-    {
+    for part in [
+        "tokens that differ 0.50",
+        "at the last token 0.35",
+        "half has reached the last token 0.67",
+        "over tokens 0.05",
+    ] {
         assert!(detail.contains(part), "{part}: {detail}");
     }
 }
