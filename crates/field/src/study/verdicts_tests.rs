@@ -354,11 +354,11 @@ fn flows(tokens: [f32; 2]) -> Vec<Done> {
 
 #[test]
 fn flows_count_the_tokens_of_inner_levels() {
-    let of = |tokens: [f32; 2]| verdict_of("effects flow by few tokens", &flows(tokens));
+    let of = |tokens: [f32; 2]| verdict_of("few tokens carry effects", &flows(tokens));
     assert_eq!(of([1.0, 2.0]), (Verdict::Holds, 1.5));
     assert_eq!(of([2.0, 3.0]), (Verdict::Partly, 2.5));
     assert_eq!(of([3.0, 3.0]), (Verdict::Fails, 3.0), "an interval at the bound is not below it");
-    let detail = statement_of("effects flow by few tokens", &flows([1.0, 2.0])).detail();
+    let detail = statement_of("few tokens carry effects", &flows([1.0, 2.0])).detail();
     for part in [
         "tokens that differ 0.50",
         "at the last token 0.35",

@@ -92,7 +92,7 @@ pub fn study_page(studied: &Studied, found: &study::Results) -> Page {
         ("patches can be chosen", "Choosing where to patch", &["inverse"], inverse::section),
         ("circuits are small", "Circuits", &["circuits"], circuits::section),
         ("sources are found", "Finding sources", &["locating"], locating::section),
-        ("effects flow by few tokens", "Flow of effects", &["flows"], flows::section),
+        ("few tokens carry effects", "Flow of effects", &["flows"], flows::section),
         ("small predicts large", "Across scales", &["scaling"], scaling::section),
     ];
     page.sections.extend(answers::section(&results));

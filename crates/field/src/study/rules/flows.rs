@@ -26,8 +26,8 @@ pub(super) fn flows(results: &Results<'_>) -> Statement {
         missed.figure(9, |draw| stats::median(&single(draw))).named("median error of the sum over tokens"),
     ];
     Rule {
-        name: "effects flow by few tokens",
-        claim: "What one prompt does otherwise than another flows by few tokens of each level to the answer.",
+        name: "few tokens carry effects",
+        claim: "The effect of a change of the prompt flows through few tokens of each level.",
         measure: "effective number of tokens that carry the flow of a prompt difference, (sum |F|)^2 / sum F^2, mean over the inner \
                   levels",
         rule: "holds if the interval lies below 2; partly if it lies below 3",
