@@ -90,7 +90,8 @@ impl PyPrompts {
     /// Computes the values [P, K] of each clean prompt's observable under each of K lists of further edits.
     ///
     /// Positions of the edits count in each prompt, from its end if they are negative. The prompts run in batches, and
-    /// the edited runs of a batch share its runs: each computes only the values that its edits can reach.
+    /// the edited runs of a batch share its runs: each computes only the values that its edits can reach. They are at
+    /// sites that every run has, not at those that `sites` of `Model.run` adds.
     #[pyo3(signature = (variants), text_signature = "($self, variants)")]
     fn values_under<'py>(&self, py: Python<'py>, variants: List<Many<Py<PyEdit>>>) -> Result<Bound<'py, PyAny>> {
         let (model, count) = (&self.model, variants.0.len());

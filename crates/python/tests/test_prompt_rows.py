@@ -42,10 +42,10 @@ def test_values_of_many_prompts_under_edits(tiny):
     vector = np.linspace(-1, 1, tiny.cfg.d_model, dtype=np.float32)
     variants = [
         Edit.ablate("blocks.0.attn.hook_z[1]", -1),
-        [Edit.add("blocks.1.hook_resid_pre", 0, vector), Edit.scale("blocks.1.hook_mlp_out", -2, 2.0)],
+        [Edit.add("blocks.1.hook_resid_pre", 0, vector), Edit.scale("blocks.1.attn.hook_z", -2, 2.0)],
         [],
     ]
-    edits = [Edit.scale("blocks.0.hook_attn_out", None, 0.5)]
+    edits = [Edit.scale("blocks.0.attn.hook_z", None, 0.5)]
     prompts = tiny.prompts(ROWS, edits=edits)
     found = prompts.values_under(variants)
     assert found.shape == (3, 3) and found.dtype == np.float64
