@@ -24,16 +24,14 @@ use rayon::prelude::*;
 
 use super::f16_weights;
 use super::rows::Row;
-use super::skinny::{MOST_COLUMNS, shares};
+use super::skinny::divided;
 use super::weights::Elements;
 
 /// Rows of w of a tile.
 const SIDE: usize = 4;
 
-/// Rows of x of a tile: their sums with rows of w, and one vector of each row of w, fit the registers.
-const fn tile<S: Simd>() -> usize {
-    if S::F32_LANES >= 16 { 6 } else { 4 }
-}
+/// Most rows of x of a tile: their sums with rows of w, and one vector of each row of w, fit 32 wide registers.
+const MOST_ROWS: usize = 6;
 
 /// Elements of k that a tile multiplies at a time: with so many of its rows of x and of w, it fits the L1 cache. Up to
 /// `WHOLE` fit well enough, and then no sums are written between parts of k.
@@ -51,8 +49,7 @@ pub(super) fn product(
     accumulate: bool,
     y: &mut [f32],
 ) {
-    let share = n.div_ceil(rayon::current_num_threads()).next_multiple_of(64).min(MOST_COLUMNS);
-    let parts = shares(&mut y[..m * n], n, share);
+    let (share, parts) = divided(&mut y[..m * n], n);
     parts.into_par_iter().enumerate().for_each(|(part, y)| {
         arch.dispatch(Part { k, x, w: w.from(part * share * k), accumulate, y });
     });
@@ -81,7 +78,7 @@ impl WithSimd for Part<'_, '_> {
         let reordered = w.is_reordered(simd).then(|| f16_weights::deinterleave::<S>(self.x, k.max(1)));
         let x = reordered.as_deref().unwrap_or(self.x);
         let tiles = if k > WHOLE { most.div_ceil(SIDE) } else { 0 };
-        let mut sums = vec![[[simd.splat_f32s(0.0); SIDE]; 6]; tiles];
+        let mut sums = vec![[[simd.splat_f32s(0.0); SIDE]; MOST_ROWS]; tiles];
         for first in (0..columns).step_by(most) {
             let count = most.min(columns - first);
             let block = Block { simd, k, x, w: w.from(first * k), first, count, accumulate: self.accumulate };
@@ -96,7 +93,7 @@ impl WithSimd for Part<'_, '_> {
 }
 
 /// Sums of the tiles of a block, in the lanes of vectors; none if all of k is multiplied at once.
-type Sums<S> = [[[<S as Simd>::f32s; SIDE]; 6]];
+type Sums<S> = [[[<S as Simd>::f32s; SIDE]; MOST_ROWS]];
 
 /// A block of rows of w, whose products are columns of y from `first` on.
 struct Block<'a, S: Simd> {
@@ -116,7 +113,7 @@ impl<S: Simd> Block<'_, S> {
         let mut row = 0;
         while row < y.len() {
             row += match y.len() - row {
-                left if left >= tile::<S>() && tile::<S>() == 6 => self.put_rows::<6, W>(row, &w, sums, y),
+                MOST_ROWS.. if S::F32_LANES >= 16 => self.put_rows::<MOST_ROWS, W>(row, &w, sums, y),
                 4.. => self.put_rows::<4, W>(row, &w, sums, y),
                 2.. => self.put_rows::<2, W>(row, &w, sums, y),
                 _ => self.put_rows::<1, W>(row, &w, sums, y),
@@ -250,12 +247,12 @@ fn put_some(y: &mut [f32], sums: [f32; SIDE], add: bool) {
 }
 
 /// Returns the sums of the first rows of a tile.
-fn head<T, const R: usize>(sums: &[T; 6]) -> &[T; R] {
-    sums.first_chunk().expect("a tile has up to 6 rows")
+fn head<T, const R: usize>(sums: &[T; MOST_ROWS]) -> &[T; R] {
+    sums.first_chunk().expect("no tile has more rows")
 }
 
-fn head_mut<T, const R: usize>(sums: &mut [T; 6]) -> &mut [T; R] {
-    sums.first_chunk_mut().expect("a tile has up to 6 rows")
+fn head_mut<T, const R: usize>(sums: &mut [T; MOST_ROWS]) -> &mut [T; R] {
+    sums.first_chunk_mut().expect("no tile has more rows")
 }
 
 /// Returns the sum of the lanes of each vector. With AVX-512, the four are added together.

@@ -31,7 +31,7 @@ const DEPTH: usize = 16;
 const _: () = assert!(BLOCK.is_multiple_of(DEPTH));
 
 /// Most columns of y for one thread: beside its sums of 16 rows, the L2 cache has room for the weights.
-pub(super) const MOST_COLUMNS: usize = 1536;
+const MOST_COLUMNS: usize = 1536;
 
 /// Computes `y = x w`, or `y += x w`: see [`super::matmul`].
 pub(super) fn product(
@@ -41,13 +41,18 @@ pub(super) fn product(
     accumulate: bool,
     y: &mut [f32],
 ) {
-    let share = n.div_ceil(rayon::current_num_threads()).next_multiple_of(64).min(MOST_COLUMNS);
-    let parts = shares(&mut y[..m * n], n, share);
+    let (share, parts) = divided(&mut y[..m * n], n);
     parts.into_par_iter().enumerate().for_each(|(part, mut y)| {
         let (first, columns) = (part * share, share.min(n - part * share));
         let columns = Columns { shape: [m, k, n], first, columns, x, w };
         arch.dispatch(Straight { columns, accumulate, y: &mut y });
     });
+}
+
+/// Divides the columns of rows of y among the threads. Returns how many columns a share has, and the shares.
+pub(super) fn divided(y: &mut [f32], n: usize) -> (usize, Vec<Vec<&mut [f32]>>) {
+    let share = n.div_ceil(rayon::current_num_threads()).next_multiple_of(64).min(MOST_COLUMNS);
+    (share, shares(y, n, share))
 }
 
 /// Divides rows of `n` columns into shares of columns. Each share has its columns of all rows.

@@ -200,8 +200,8 @@ impl Runs {
     pub(super) fn places(run: &Run, step: usize, every: usize) -> Vec<Place> {
         let (last, tokens) = (run.model().sizes().layers, run.tokens().len());
         let levels: BTreeSet<usize> = (0..=last).step_by(step).chain([last]).collect();
-        let tokens: BTreeSet<usize> = (0..tokens).rev().step_by(every).collect();
-        levels.into_iter().flat_map(|l| tokens.iter().map(move |t| (l, *t)).collect::<Vec<_>>()).collect()
+        let chosen = move |t: &usize| (tokens - 1 - t).is_multiple_of(every);
+        levels.into_iter().flat_map(|l| (0..tokens).filter(chosen).map(move |t| (l, t))).collect()
     }
 }
 
